@@ -1,0 +1,64 @@
+# What every first-party target is built with, and the few helpers the rooms call.
+
+find_program(MUSTER_CCACHE ccache)
+if(MUSTER_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${MUSTER_CCACHE})
+endif()
+find_program(MUSTER_LLD ld.lld)
+if(MUSTER_LLD)
+  add_link_options(-fuse-ld=lld)
+endif()
+# An executor proves that it is the driver's binary by this note.
+add_link_options(-Wl,--build-id=sha1)
+
+# Generated code does not link this.
+add_library(muster_options INTERFACE)
+add_library(muster::options ALIAS muster_options)
+target_include_directories(muster_options INTERFACE ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/include)
+target_compile_options(muster_options INTERFACE
+  $<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wshadow;-Wconversion;-Wno-sign-conversion;$<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>;-Werror>
+  $<$<AND:$<COMPILE_LANGUAGE:CXX>,$<CXX_COMPILER_ID:Clang>>:-Wthread-safety>)
+if(MUSTER_SANITIZE)
+  add_compile_options(-fsanitize=${MUSTER_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=${MUSTER_SANITIZE})
+endif()
+if(MUSTER_FUZZ)
+  add_compile_options(-fsanitize=fuzzer-no-link)
+endif()
+
+# muster_library(scheduler SRCS a.cc DEPS absl::strings [PRIVATE_DEPS ...]): the target muster_scheduler,
+# known to others as muster::scheduler. DEPS are what its headers show.
+function(muster_library name)
+  cmake_parse_arguments(L "" "" "SRCS;DEPS;PRIVATE_DEPS" ${ARGN})
+  add_library(muster_${name} STATIC ${L_SRCS})
+  add_library(muster::${name} ALIAS muster_${name})
+  target_link_libraries(muster_${name} PUBLIC ${L_DEPS} PRIVATE ${L_PRIVATE_DEPS} $<BUILD_INTERFACE:muster::options>)
+  target_include_directories(muster_${name} PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}>)
+  set_target_properties(muster_${name} PROPERTIES POSITION_INDEPENDENT_CODE ON)
+endfunction()
+
+# muster_test(label_selector_test SRCS label_selector_test.cc DEPS muster::scheduler [TIMEOUT 60])
+function(muster_test name)
+  if(NOT MUSTER_TESTS)
+    return()
+  endif()
+  cmake_parse_arguments(T "" "TIMEOUT" "SRCS;DEPS;ENVIRONMENT" ${ARGN})
+  if(NOT T_TIMEOUT)
+    set(T_TIMEOUT 60)
+  endif()
+  add_executable(${name} ${T_SRCS})
+  target_link_libraries(${name} PRIVATE muster::options ${T_DEPS} GTest::gmock GTest::gtest_main)
+  gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT ${T_TIMEOUT} ENVIRONMENT "${T_ENVIRONMENT}")
+endfunction()
+
+# muster_fuzz(label_selector_fuzz SRCS ... DEPS ...): a libFuzzer program, in the clang preset only.
+function(muster_fuzz name)
+  if(NOT MUSTER_FUZZ)
+    return()
+  endif()
+  cmake_parse_arguments(F "" "" "SRCS;DEPS" ${ARGN})
+  add_executable(${name} ${F_SRCS})
+  target_link_libraries(${name} PRIVATE muster::options ${F_DEPS})
+  target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+  set_property(GLOBAL APPEND PROPERTY MUSTER_FUZZ_TARGETS ${name})
+endfunction()

@@ -1,0 +1,114 @@
+// What the scheduler is told (events) and what it wants done (actions): plain values, each with a
+// one-line ToString(). Actions are done in list order.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "scheduler/choice.h"
+#include "scheduler/ids.h"
+#include "scheduler/labels.h"
+#include "scheduler/resources.h"
+
+namespace muster {
+
+// What one bundle of a request (a lease of one rank; a plain request has one bundle) holds on a node.
+struct Placement {
+  NodeId node;
+  int choice = 0;                 // Index into the request's choices.
+  Resources resources;            // What is held: the choice's own shape.
+  std::vector<GpuShare> devices;  // Which devices, by index on the node, lowest first.
+};
+
+// --- Events ---
+
+// A lease that ran on the node before it joined: the head lost its memory, or the worker its link.
+struct HeldLease {
+  RequestId request;
+  int bundle = 0;
+  RequestSpec spec;     // As it was asked for, so that losses can be reported in the same words.
+  Placement placement;  // `node` is the joining one.
+};
+struct NodeJoined {
+  NodeId node;
+  std::string name;  // As users see it, e.g. "6f1c2a"; explanations use it.
+  Labels labels;
+  NodeResources total;
+  std::vector<HeldLease> held;
+};
+struct NodeChanged {  // All labels, not only those that changed.
+  NodeId node;
+  Labels labels;
+};
+// The head cannot talk to the node at the moment: nothing new is placed there, leases stay.
+struct NodeReachable {
+  NodeId node;
+  bool reachable = true;
+};
+struct NodeDraining {  // No new work; `deadline` is when the node goes away (absent: it will say).
+  NodeId node;
+  std::optional<absl::Time> deadline;
+};
+struct NodeLost {  // Also a drained node that has left. Its leases end: see LeaseLost.
+  NodeId node;
+};
+struct Requested {
+  RequestId request;
+  RequestSpec spec;
+};
+struct RequestCancelled {  // Still waiting: forgotten. Already granted: every bundle is freed.
+  RequestId request;
+};
+struct LeaseFinished {  // One bundle of a granted request gives its resources back.
+  RequestId request;
+  int bundle = 0;
+};
+// The lease's task waits for other tasks: its CPUs are lent out (never GPUs, memory or custom resources).
+// Blocked = false takes them back at once, even if the node is then overcommitted until others finish.
+struct LeaseBlocked {
+  RequestId request;
+  int bundle = 0;
+  bool blocked = true;
+};
+struct Tick {};  // Time has passed: `after` timers are looked at.
+
+struct Event {
+  absl::Time at{};  // Stamped by the shell; the core has no clock of its own.
+  std::variant<NodeJoined, NodeChanged, NodeReachable, NodeDraining, NodeLost, Requested,
+               RequestCancelled, LeaseFinished, LeaseBlocked, Tick>
+      what;
+};
+
+// --- Actions ---
+
+struct Grant {  // All bundles at once, in order: placements.size() == spec.bundles.
+  RequestId request;
+  std::vector<Placement> placements;
+};
+// No node there now could ever satisfy the request, by any choice. With fail_if_infeasible the request is
+// then gone; otherwise it goes on waiting, and this is said once per spell of infeasibility.
+struct Infeasible {
+  RequestId request;
+  bool failed = false;
+  std::string reason;  // "needs 1 GPU on accelerator-type=H100; 3 nodes, all L4"
+};
+struct Rejected {  // The request is not queued; `reason` names the bound or the mistake.
+  RequestId request;
+  std::string reason;
+};
+struct LeaseLost {  // The node is gone with this bundle. Other bundles of the request go on.
+  RequestId request;
+  int bundle = 0;
+  NodeId node;
+};
+
+using Action = std::variant<Grant, Infeasible, Rejected, LeaseLost>;
+
+std::string ToString(const Event& event);
+std::string ToString(const Action& action);  // As in golden scripts: "grant request=1 node=1 choice=0 gpus=[0]".
+
+}  // namespace muster
