@@ -108,6 +108,7 @@ class WorkerCore {
   absl::Time NextTick() const;
 
   const std::string& node_name() const { return node_name_; }
+  bool welcomed() const { return welcomed_; }  // Messages reach a head that knows this node.
   // Whose task output an executor writes: the driver of its lease; 0 for none.
   uint64_t DriverOf(ExecutorId executor) const;
   size_t executors() const { return executors_.size(); }
