@@ -291,7 +291,7 @@ void HeadCore::Apply(const sched::Rejected& rejected) {
   if (found == requests_.end()) return;
   v1::ToDriver message;
   message.mutable_rejected()->set_request(found->second.number);
-  message.mutable_rejected()->set_reason(rejected.reason);
+  *message.mutable_rejected()->mutable_status() = ToProto(absl::ResourceExhaustedError(rejected.reason));
   Driver& driver = drivers_.at(found->second.driver);
   Tell(driver, std::move(message));
   driver.requests.erase(found->second.number);

@@ -91,7 +91,7 @@ void HeadCore::OnRequest(Driver& driver, const v1::LeaseRequest& message) {
   if (!spec.ok()) {
     v1::ToDriver rejected;
     rejected.mutable_rejected()->set_request(message.request());
-    rejected.mutable_rejected()->set_reason(std::string(spec.status().message()));
+    *rejected.mutable_rejected()->mutable_status() = ToProto(spec.status());
     Tell(driver, std::move(rejected));
     return;
   }

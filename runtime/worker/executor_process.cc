@@ -259,7 +259,8 @@ class RunningProcess final : public ExecutorProcess {
     err_lines_.Finish(lines);
     if (!lines.empty()) callbacks_.on_output(std::move(lines));
     CloseAll();
-    callbacks_.on_exit(DescribeExit(status), err_lines_.Tail());  // May destroy this.
+    const auto on_exit = std::move(callbacks_.on_exit);  // It may destroy this.
+    on_exit(DescribeExit(status), err_lines_.Tail());
   }
 
   void CloseAll() {
@@ -278,7 +279,7 @@ class RunningProcess final : public ExecutorProcess {
   }
 
   Reactor& reactor_;
-  const Callbacks callbacks_;
+  Callbacks callbacks_;
   pid_t pid_ = -1;
   bool exited_ = false;
   bool log_failed_ = false;
