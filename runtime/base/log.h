@@ -1,5 +1,6 @@
-// The daemons' log: one line per message on stderr, `2026-11-22T05:00:00.123Z INFO head: node 6f1c2a joined`.
-// MUSTER_LOG=debug|info|warning|error|off sets the level (default info for daemons, warning in applications).
+// The daemons' log: one line per message on stderr, `2026-11-22T05:00:00.123Z INFO head: node
+// 6f1c2a joined`. MUSTER_LOG=debug|info|warning|error|off sets the level (default info for daemons,
+// warning in applications).
 //
 // Thread-safety: any thread. Errors: none; a line that cannot be written is dropped.
 #pragma once
