@@ -235,14 +235,11 @@ WaitResult<T> Wait(const std::vector<ObjectRef<T>>& refs, size_t num_returns = 1
 template <typename T>
 auto Put(const T& value) {
   using Sent = typename internal::SentAs<std::decay_t<T>>::Type;
-  static_assert(
-      internal::IsSendable<Sent>,
-      "muster::Put: this value cannot be sent: give its type MUSTER_FIELDS(Type, its fields)");
   std::string bytes;
   if constexpr (std::is_same_v<Sent, T>) {
-    internal::Pack<Sent>(bytes, value);
+    bytes = Serialize<Sent>(value);
   } else {
-    internal::Pack<Sent>(bytes, Sent(value));
+    bytes = Serialize<Sent>(Sent(value));
   }
   return internal::RefAccess::Make<ObjectRef<Sent>>(internal::PutValue(std::move(bytes)));
 }

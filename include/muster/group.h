@@ -27,15 +27,9 @@ class Group {
 
   template <typename... Arguments>
   GroupRef<internal::Result<function>> Remote(Arguments&&... arguments) const {
-    using Ref = GroupRef<internal::Result<function>>;
-    if constexpr (internal::CheckCall<function, Arguments...>()) {
-      return internal::RefAccess::Make<Ref>(internal::CallWith<function>(
-          typename internal::SignatureOf<function>::Parameters(),
-          [this](internal::Call call) { return internal::SubmitGroup(std::move(call), options_); },
-          std::forward<Arguments>(arguments)...));
-    } else {
-      return internal::RefAccess::Make<Ref>(nullptr);
-    }
+    return internal::Remote<function, GroupRef<internal::Result<function>>>(
+        [this](internal::Call call) { return internal::SubmitGroup(std::move(call), options_); },
+        std::forward<Arguments>(arguments)...);
   }
 
  private:

@@ -32,6 +32,7 @@
 #include "absl/time/time.h"
 #include "muster/internal/fields.h"
 #include "muster/internal/msgpack.h"
+#include "muster/internal/refuse.h"
 
 namespace muster {
 namespace internal {
@@ -413,25 +414,38 @@ bool Unpack(Reader& in, T& value) {
   }
 }
 
+MUSTER_RULE_(ValueCannotBeSent_GiveItsType_MUSTER_FIELDS, ValueCanBeSent, typename Type);
+
+template <typename T>
+void RequireSendable() {
+  if constexpr (!IsSendable<T>) {
+    MUSTER_REFUSE_(
+        ValueCannotBeSent_GiveItsType_MUSTER_FIELDS, ValueCanBeSent,
+        "muster: this value cannot be sent: give its type MUSTER_FIELDS(Type, its fields)", T);
+  }
+}
+
 }  // namespace internal
 
 template <typename T>
 std::string Serialize(const T& value) {
-  static_assert(internal::IsSendable<T>,
-                "this type cannot be sent: give it MUSTER_FIELDS(Type, its fields)");
+  internal::RequireSendable<T>();
   std::string bytes;
-  internal::Pack(bytes, value);
+  if constexpr (internal::IsSendable<T>) internal::Pack(bytes, value);
   return bytes;
 }
 
 template <typename T>
 absl::StatusOr<T> Deserialize(std::string_view bytes) {
-  static_assert(internal::IsSendable<T>,
-                "this type cannot be sent: give it MUSTER_FIELDS(Type, its fields)");
-  internal::Reader in(bytes);
-  T value{};
-  if (!internal::Unpack(in, value) || !in.Finish()) return in.status();
-  return value;
+  internal::RequireSendable<T>();
+  if constexpr (internal::IsSendable<T>) {
+    internal::Reader in(bytes);
+    T value{};
+    if (!internal::Unpack(in, value) || !in.Finish()) return in.status();
+    return value;
+  } else {
+    return absl::InternalError("refused");
+  }
 }
 
 }  // namespace muster

@@ -33,15 +33,9 @@ class Task {
 
   template <typename... Arguments>
   ObjectRef<internal::Result<function>> Remote(Arguments&&... arguments) const {
-    using Ref = ObjectRef<internal::Result<function>>;
-    if constexpr (internal::CheckCall<function, Arguments...>()) {
-      return internal::RefAccess::Make<Ref>(internal::CallWith<function>(
-          typename internal::SignatureOf<function>::Parameters(),
-          [this](internal::Call call) { return internal::Submit(std::move(call), options_); },
-          std::forward<Arguments>(arguments)...));
-    } else {
-      return internal::RefAccess::Make<Ref>(nullptr);
-    }
+    return internal::Remote<function, ObjectRef<internal::Result<function>>>(
+        [this](internal::Call call) { return internal::Submit(std::move(call), options_); },
+        std::forward<Arguments>(arguments)...);
   }
 
  private:

@@ -238,11 +238,14 @@ void DriverCore::On(const CancelAsked& cancel) {
 }
 
 void DriverCore::On(const TaskWaits& waits) {
-  if (!config_.hello.has_parent() || lends_ == waits.waits) return;
-  lends_ = waits.waits;
+  if (waits.waits) {
+    lends_ = waits.lease;
+  } else {
+    lends_.reset();
+  }
   v1::DriverMessage message;
-  *message.mutable_blocked()->mutable_lease() = config_.hello.parent();
-  message.mutable_blocked()->set_blocked(lends_);
+  *message.mutable_blocked()->mutable_lease() = waits.lease;
+  message.mutable_blocked()->set_blocked(waits.waits);
   Tell(std::move(message));
 }
 
@@ -269,10 +272,7 @@ void DriverCore::On(const HeadUp&) {
   for (const auto& [request, group] : request_group_) {
     SendRequest(request, 0, groups_.at(group)->spec, TaskIdOf(group));
   }
-  if (lends_) {
-    lends_ = false;
-    On(TaskWaits{true});
-  }
+  if (lends_.has_value()) On(TaskWaits{true, *lends_});
 }
 
 void DriverCore::On(const HeadDown& down) {

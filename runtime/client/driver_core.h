@@ -88,6 +88,7 @@ struct LeaseBroke {  // Its connection ended, or could not be had.
 };
 struct TaskWaits {  // This process's own task waits for results (or no longer): its lease's CPUs are lent out.
   bool waits = false;
+  v1::LeaseKey lease;  // The one it runs on.
 };
 struct Tick {};
 
@@ -327,7 +328,7 @@ class DriverCore {
   std::string head_away_why_;
   bool gave_up_on_head_ = false;
   bool contended_ = false;
-  bool lends_ = false;
+  std::optional<v1::LeaseKey> lends_;
   uint64_t last_request_ = 0;
   LeaseNumber last_lease_ = 0;
   absl::Time next_backlog_ = absl::InfiniteFuture();

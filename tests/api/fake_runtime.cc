@@ -45,14 +45,9 @@ struct World {
   int tasks = 0;
 };
 World& TheWorld() {
-  static World world;
-  return world;
+  static World* const world = new World;  // Outlives threads that run at exit.
+  return *world;
 }
-std::vector<Function>& Functions() {
-  static std::vector<Function> functions;
-  return functions;
-}
-
 thread_local TaskInfo current_task;
 thread_local GroupInfo current_group;
 thread_local Object* current_object = nullptr;
@@ -117,11 +112,6 @@ void Start(const ObjectHandle& object, const TaskOptions& options,
 }
 
 }  // namespace
-
-uint64_t RegisterFunction(Invoker invoker, std::string name) {
-  Functions().push_back({.invoker = invoker, .name = std::move(name)});
-  return Functions().size();
-}
 
 ObjectHandle Submit(Call call, const TaskOptions& options) {
   ObjectHandle object = NewObject(call.name);
@@ -273,7 +263,6 @@ void Release(const std::string& name) {
   TheWorld().held.erase(name);
   TheWorld().changed.notify_all();
 }
-std::vector<internal::Function> RegisteredFunctions() { return internal::Functions(); }
 
 void Reset() {
   std::vector<std::thread> threads;

@@ -2,6 +2,7 @@
 // serialized bytes, as an executor would run them. For tests of the headers; nothing is scheduled.
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include "muster/internal/runtime.h"
@@ -13,8 +14,6 @@ std::vector<TaskOptions> SubmittedOptions();
 // Calls whose function is called `name` do not start before Release(name) (nor end, for Get).
 void Hold(const std::string& name);
 void Release(const std::string& name);
-// Every function registered so far.
-std::vector<internal::Function> RegisteredFunctions();
 // Waits for all threads and forgets everything but the registrations.
 void Reset();
 

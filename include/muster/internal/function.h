@@ -11,40 +11,12 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "muster/internal/refuse.h"
 #include "muster/internal/runtime.h"
 #include "muster/object_ref.h"
 #include "muster/serialization.h"
 
-// A refusal at compile time is one line that says what is wrong with which function and argument.
-// clang prints the condition of a static_assert with its template arguments; g++ does not, but does
-// for a deleted function.
-#ifdef __clang__
-#define MUSTER_RULE_(wrong, right, ...) \
-  template <__VA_ARGS__>                \
-  inline constexpr bool right = false
-#define MUSTER_REFUSE_(wrong, right, words, ...) \
-  static_assert(::muster::internal::right<__VA_ARGS__>, words)
-#else
-#define MUSTER_RULE_(wrong, right, ...) \
-  template <__VA_ARGS__>                \
-  void wrong() = delete
-#define MUSTER_REFUSE_(wrong, right, words, ...) ::muster::internal::wrong<__VA_ARGS__>()
-#endif
-
 namespace muster::internal {
-
-MUSTER_RULE_(NeedsFunctionOrCapturelessLambdaWithoutAuto, IsFunctionOrCapturelessLambdaWithoutAuto,
-             auto function);
-MUSTER_RULE_(ParameterCannotBePointerOrMutableReference, ParameterIsValueOrConstReference,
-             auto function, int argument, typename Type);
-MUSTER_RULE_(ArgumentCannotBeSentGiveItsTypeMUSTER_FIELDS, ArgumentCanBeSent, auto function,
-             int argument, typename Type);
-MUSTER_RULE_(ResultCannotBeSentGiveItsTypeMUSTER_FIELDS, ResultCanBeSent, auto function,
-             typename Type);
-MUSTER_RULE_(WrongNumberOfArguments, ArgumentsAreAsManyAsParameters, auto function, int given,
-             int expected);
-MUSTER_RULE_(ArgumentHasWrongType, ArgumentHasRightType, auto function, int argument,
-             typename Given, typename Expected);
 
 // --- Signatures ---
 
@@ -100,6 +72,9 @@ inline constexpr bool kValueOrConstReference =
     !(std::is_lvalue_reference_v<Parameter> &&
       !std::is_const_v<std::remove_reference_t<Parameter>>);
 
+template <typename Parameter>
+inline constexpr bool kSendableParameter = IsSendable<Held<Parameter>>;
+
 // A ref must be of the very type; a value must convert as in a plain call.
 template <typename Argument, typename Parameter>
 consteval bool Accepts() {
@@ -122,81 +97,103 @@ consteval int FirstTrue(const bool (&values)[kSize]) {
 template <int position, typename... T>
 using At = std::tuple_element_t<static_cast<size_t>(position - 1), std::tuple<T...>>;
 
-template <auto function, typename... Parameter>
-consteval bool CheckSignature(TypeList<Parameter...>) {
-  using R = Result<function>;
-  constexpr int kRefused = FirstTrue({false, !kValueOrConstReference<Parameter>...});
-  constexpr int kUnsendable =
-      FirstTrue({false, (kValueOrConstReference<Parameter> && !IsSendable<Held<Parameter>>)...});
-  if constexpr (kRefused != 0) {
-    using Type = At<kRefused, Parameter...>;
-    MUSTER_REFUSE_(
-        ParameterCannotBePointerOrMutableReference, ParameterIsValueOrConstReference,
-        "muster: this parameter of the function is a pointer or a mutable reference, which means "
-        "nothing in another process: take a value or a const reference",
-        function, kRefused, Type);
-    return false;
-  } else if constexpr (kUnsendable != 0) {
-    using Type = Held<At<kUnsendable, Parameter...>>;
-    MUSTER_REFUSE_(ArgumentCannotBeSentGiveItsTypeMUSTER_FIELDS, ArgumentCanBeSent,
-                   "muster: this argument of the function cannot be sent: give its type "
-                   "MUSTER_FIELDS(Type, its fields)",
-                   function, kUnsendable, Type);
-    return false;
-  } else if constexpr (!std::is_void_v<R> && !IsSendable<R>) {
-    MUSTER_REFUSE_(ResultCannotBeSentGiveItsTypeMUSTER_FIELDS, ResultCanBeSent,
-                   "muster: the result of the function cannot be sent: give its type "
-                   "MUSTER_FIELDS(Type, its fields)",
-                   function, R);
-    return false;
-  } else {
-    return true;
-  }
-}
+// --- Is the call right? ---
+
+enum class Fault { kNone, kFunction, kParameter, kUnsendable, kResult, kCount, kType };
+struct Verdict {
+  Fault fault = Fault::kNone;
+  int position = 0;  // Of the parameter, from 1.
+};
 
 template <auto function, typename... Argument, typename... Parameter>
-consteval bool CheckArguments(TypeList<Argument...>, TypeList<Parameter...>) {
-  constexpr int kGiven = sizeof...(Argument);
-  constexpr int kExpected = sizeof...(Parameter);
-  if constexpr (kGiven != kExpected) {
-    MUSTER_REFUSE_(
-        WrongNumberOfArguments, ArgumentsAreAsManyAsParameters,
-        "muster: Remote() got another number of arguments (the second number is expected)",
-        function, kGiven, kExpected);
-    return false;
+consteval Verdict Judge(TypeList<Argument...>, TypeList<Parameter...>) {
+  constexpr int kPointer = FirstTrue({false, !kValueOrConstReference<Parameter>...});
+  if constexpr (kPointer != 0) return {Fault::kParameter, kPointer};
+  constexpr int kUnsendable = FirstTrue({false, !kSendableParameter<Parameter>...});
+  if constexpr (kUnsendable != 0) return {Fault::kUnsendable, kUnsendable};
+  if constexpr (!std::is_void_v<Result<function>> && !IsSendable<Result<function>>) {
+    return {Fault::kResult, 0};
+  } else if constexpr (sizeof...(Argument) != sizeof...(Parameter)) {
+    return {Fault::kCount, 0};
   } else {
     constexpr int kWrong = FirstTrue({false, !Accepts<Argument, Parameter>()...});
-    if constexpr (kWrong != 0) {
-      using Given = std::remove_cvref_t<At<kWrong, Argument...>>;
-      using Expected = Held<At<kWrong, Parameter...>>;
-      MUSTER_REFUSE_(
-          ArgumentHasWrongType, ArgumentHasRightType,
-          "muster: this argument of Remote() has another type than the function's parameter",
-          function, kWrong, Given, Expected);
-      return false;
-    } else {
-      return true;
-    }
+    return kWrong == 0 ? Verdict{} : Verdict{Fault::kType, kWrong};
   }
 }
 
-// Whether the call is right; where it is not, compiling fails with one line.
 template <auto function, typename... Argument>
-consteval bool CheckCall() {
-  if constexpr (!SignatureOf<function>::kKnown) {
-    MUSTER_REFUSE_(NeedsFunctionOrCapturelessLambdaWithoutAuto,
-                   IsFunctionOrCapturelessLambdaWithoutAuto,
+consteval Verdict Judge() {
+  if constexpr (SignatureOf<function>::kKnown) {
+    return Judge<function>(TypeList<Argument...>(), typename SignatureOf<function>::Parameters());
+  } else {
+    return {Fault::kFunction, 0};
+  }
+}
+
+MUSTER_RULE_(NeedsAFunctionOrACapturelessLambda_WithoutAuto,
+             IsAFunctionOrACapturelessLambda_WithoutAuto, auto function);
+MUSTER_RULE_(ParameterIsPointerOrMutableReference_TakeAValueOrConstReference,
+             ParameterIsValueOrConstReference, auto function, int argument, typename Type);
+MUSTER_RULE_(ArgumentCannotBeSent_GiveItsType_MUSTER_FIELDS, ArgumentCanBeSent, auto function,
+             int argument, typename Type);
+MUSTER_RULE_(ResultCannotBeSent_GiveItsType_MUSTER_FIELDS, ResultCanBeSent, auto function,
+             typename Type);
+MUSTER_RULE_(WrongNumberOfArguments, RightNumberOfArguments, auto function, int given,
+             int expected);
+MUSTER_RULE_(ArgumentHasWrongType, ArgumentHasRightType, auto function, int argument,
+             typename Given, typename Expected);
+
+// Fails to compile.
+template <auto function, Verdict verdict, typename... Argument, typename... Parameter>
+void RefuseCall(TypeList<Argument...>, TypeList<Parameter...>) {
+  constexpr int kPosition = verdict.position;
+  if constexpr (verdict.fault == Fault::kParameter) {
+    using Type = At<kPosition, Parameter...>;
+    MUSTER_REFUSE_(ParameterIsPointerOrMutableReference_TakeAValueOrConstReference,
+                   ParameterIsValueOrConstReference,
+                   "muster: this parameter of the function is a pointer or a mutable reference, "
+                   "which means nothing in another process: take a value or a const reference",
+                   function, kPosition, Type);
+  } else if constexpr (verdict.fault == Fault::kUnsendable) {
+    using Type = Held<At<kPosition, Parameter...>>;
+    MUSTER_REFUSE_(ArgumentCannotBeSent_GiveItsType_MUSTER_FIELDS, ArgumentCanBeSent,
+                   "muster: this argument of the function cannot be sent: give its type "
+                   "MUSTER_FIELDS(Type, its fields)",
+                   function, kPosition, Type);
+  } else if constexpr (verdict.fault == Fault::kResult) {
+    using Type = Result<function>;
+    MUSTER_REFUSE_(ResultCannotBeSent_GiveItsType_MUSTER_FIELDS, ResultCanBeSent,
+                   "muster: the result of the function cannot be sent: give its type "
+                   "MUSTER_FIELDS(Type, its fields)",
+                   function, Type);
+  } else if constexpr (verdict.fault == Fault::kCount) {
+    constexpr int kGiven = sizeof...(Argument);
+    constexpr int kExpected = sizeof...(Parameter);
+    MUSTER_REFUSE_(WrongNumberOfArguments, RightNumberOfArguments,
+                   "muster: wrong number of arguments for the function (given, then expected)",
+                   function, kGiven, kExpected);
+  } else {
+    using Given = std::remove_cvref_t<At<kPosition, Argument...>>;
+    using Expected = Held<At<kPosition, Parameter...>>;
+    MUSTER_REFUSE_(ArgumentHasWrongType, ArgumentHasRightType,
+                   "muster: this argument has another type than the function's parameter (given, "
+                   "then expected)",
+                   function, kPosition, Given, Expected);
+  }
+}
+
+template <auto function, typename... Argument>
+void Refuse() {
+  constexpr Verdict kVerdict = Judge<function, Argument...>();
+  if constexpr (kVerdict.fault == Fault::kFunction) {
+    MUSTER_REFUSE_(NeedsAFunctionOrACapturelessLambda_WithoutAuto,
+                   IsAFunctionOrACapturelessLambda_WithoutAuto,
                    "muster: what runs remotely is a function or a captureless lambda, without auto "
                    "parameters",
                    function);
-    return false;
   } else {
-    using Parameters = typename SignatureOf<function>::Parameters;
-    if constexpr (!CheckSignature<function>(Parameters())) {
-      return false;
-    } else {
-      return CheckArguments<function>(TypeList<Argument...>(), Parameters());
-    }
+    RefuseCall<function, kVerdict>(TypeList<Argument...>(),
+                                   typename SignatureOf<function>::Parameters());
   }
 }
 
@@ -352,7 +349,6 @@ bool AddArgument(Call& call, Value&& value) {
   }
 }
 
-// Builds the call and gives it to `submit`, which makes an ObjectHandle of it.
 template <auto function, typename Submit, typename... Parameter, typename... Value>
 ObjectHandle CallWith(TypeList<Parameter...>, Submit submit, Value&&... values) {
   // Taking its address is what makes the registration exist.
@@ -368,6 +364,19 @@ ObjectHandle CallWith(TypeList<Parameter...>, Submit submit, Value&&... values) 
     return FailedObject(std::move(call.name), std::move(status));
   }
   return submit(std::move(call));
+}
+
+// Builds the call and gives it to `submit`, which makes an ObjectHandle of it.
+template <auto function, typename Ref, typename Submit, typename... Value>
+Ref Remote(Submit submit, Value&&... values) {
+  if constexpr (Judge<function, Value...>().fault == Fault::kNone) {
+    return RefAccess::Make<Ref>(CallWith<function>(typename SignatureOf<function>::Parameters(),
+                                                   std::move(submit),
+                                                   std::forward<Value>(values)...));
+  } else {
+    Refuse<function, Value...>();
+    return RefAccess::Make<Ref>(nullptr);
+  }
 }
 
 }  // namespace muster::internal
