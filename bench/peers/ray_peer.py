@@ -39,6 +39,7 @@ class Ray:
         self._install(context)
         self._cpp = self._cpp_directory()
         self._program = self._build(context)
+        _require_free_port(HEAD_PORT)  # Now, rather than after the first turns.
 
     def measure_python(self, flags: list[str]) -> list[dict]:
         return self._turn([str(self._python), "-B", str(HERE / "ray_tasks.py"), *flags])
