@@ -161,18 +161,19 @@ def adopt_orphans() -> None:
 
 
 def descendants() -> list[int]:
-    """All processes below this one that still run, parents first."""
+    """All processes below this one, parents first, after collecting those that have ended.
+
+    A zombie may still have threads, and children of theirs, so it counts until it can be collected.
+    """
+    _collect_ended_children()
     children: dict[int, list[int]] = {}
-    for entry in os.listdir("/proc"):
-        if not entry.isdigit():
-            continue
+    for entry in filter(str.isdigit, os.listdir("/proc")):
         try:
             stat = pathlib.Path("/proc", entry, "stat").read_text(errors="replace")
         except OSError:  # It has just ended.
             continue
-        state, parent = stat.rpartition(")")[2].split()[:2]
-        if state != "Z":
-            children.setdefault(int(parent), []).append(int(entry))
+        parent = stat.rpartition(")")[2].split()[1]
+        children.setdefault(int(parent), []).append(int(entry))
     found: list[int] = []
     waiting = [os.getpid()]
     while waiting:
@@ -180,6 +181,15 @@ def descendants() -> list[int]:
         found += below
         waiting += below
     return found
+
+
+def _collect_ended_children() -> None:
+    """Also a Popen's: it then takes the status for 0, so its caller waits for it first."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0] != 0:
+            pass
+    except ChildProcessError:
+        pass
 
 
 def _warn_of_leftovers(program: str) -> None:
@@ -204,16 +214,3 @@ def end_descendants() -> None:
                 except ProcessLookupError:
                     pass
         time.sleep(0.02)
-    _reap()
-
-
-def _reap() -> None:
-    """Collects adopted children that have ended, but none that a Popen still waits for by its id.
-
-    A Popen whose child was reaped here takes its status for 0, so callers wait for theirs first.
-    """
-    try:
-        while os.waitpid(-1, os.WNOHANG)[0] != 0:
-            pass
-    except ChildProcessError:
-        pass

@@ -34,6 +34,17 @@ os.read(ready, 1)
 print(pid)
 """
 
+# Its first thread has ended, so it is shown as a zombie; another thread and a child live on.
+LOOKS_DEAD = """
+import ctypes, os, signal, threading
+if os.fork() == 0:
+    os.setsid()
+    while True:
+        signal.pause()
+threading.Thread(target=threading.Event().wait).start()
+ctypes.CDLL(None).syscall(60, 0)
+"""
+
 
 class MeasurementsTest(unittest.TestCase):
     def test_lines_of_others_are_passed_over(self):
@@ -77,6 +88,12 @@ class RunTest(unittest.TestCase):
         self.assertEqual(descendants(), [])
         with self.assertRaises(ProcessLookupError):
             os.kill(pid, 0)
+
+    @unittest.skipUnless(os.uname().machine == "x86_64", "by its number on x86-64, the call exit()")
+    def test_what_lives_below_a_half_dead_program_is_ended(self):
+        with self.assertRaisesRegex(BenchError, "did not end"):
+            run([sys.executable, "-c", LOOKS_DEAD], 0.3)
+        self.assertEqual(descendants(), [])
 
     def test_a_program_that_leaves_processes_behind_is_named(self):
         with (
