@@ -1,7 +1,7 @@
 """Building and running the programs that measure.
 
-Every process that a program leaves behind becomes a child of the harness (PR_SET_CHILD_SUBREAPER), so
-what is ended after a run is exactly what that run started, daemons included, and nothing else.
+Every process that a program leaves behind becomes a child of the harness (PR_SET_CHILD_SUBREAPER),
+so what is ended after a run is exactly what that run started, daemons included, and nothing else.
 """
 
 from __future__ import annotations
@@ -79,8 +79,8 @@ def run(
 ) -> str:
     """Runs to the end, ends what is left of it, and returns its stdout.
 
-    Raises BenchError when it fails or takes longer, with the last lines of its stderr. A program that
-    leaves processes behind for long is named on stderr, unless `leaves_daemons`.
+    Raises BenchError when it fails or takes longer, with the last lines of its stderr. A program
+    that leaves processes behind for long is named on stderr, unless `leaves_daemons`.
     """
     adopt_orphans()
     pin: Callable[[], None] | None = (lambda: os.sched_setaffinity(0, cpus)) if cpus else None
@@ -161,11 +161,11 @@ def adopt_orphans() -> None:
 
 
 def descendants() -> list[int]:
-    """All processes below this one, parents first, after collecting those that have ended.
+    """All processes below this one, parents first.
 
-    A zombie may still have threads, and children of theirs, so it counts until it can be collected.
+    One that starts or ends meanwhile may be missed. A zombie may still have threads, and children
+    of theirs, so it counts until it is collected.
     """
-    _collect_ended_children()
     children: dict[int, list[int]] = {}
     for entry in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -183,34 +183,44 @@ def descendants() -> list[int]:
     return found
 
 
-def _collect_ended_children() -> None:
-    """Also a Popen's: it then takes the status for 0, so its caller waits for it first."""
+def any_left() -> bool:
+    """Whether there is any process below this one, after collecting the children that have ended.
+
+    Exact, as the kernel hands every orphan below us to us. It also collects a Popen's child, which
+    then takes its status for 0, so a caller waits for its own first.
+    """
     try:
         while os.waitpid(-1, os.WNOHANG)[0] != 0:
             pass
     except ChildProcessError:
-        pass
+        return False
+    return True
 
 
 def _warn_of_leftovers(program: str) -> None:
     begin = time.monotonic()
-    while (pids := descendants()) and time.monotonic() - begin < LEAVE_WITHIN_S:
+    while any_left() and time.monotonic() - begin < LEAVE_WITHIN_S:
         time.sleep(0.05)
-    if pids:
-        print(f"bench: {program} left {len(pids)} process(es) behind; ending them", file=sys.stderr)
+    if any_left():
+        count = len(descendants())
+        print(f"bench: {program} left {count} process(es) behind; ending them", file=sys.stderr)
 
 
 def end_descendants() -> None:
-    """SIGTERM, and after a while SIGKILL, until none is left."""
-    begin = time.monotonic()
-    signalled: set[int] = set()
-    while pids := descendants():
-        kill = time.monotonic() - begin > KILL_AFTER_S
-        for pid in pids:
-            if kill or pid not in signalled:
-                signalled.add(pid)
-                try:
-                    os.kill(pid, signal.SIGKILL if kill else signal.SIGTERM)
-                except ProcessLookupError:
-                    pass
-        time.sleep(0.02)
+    """SIGTERM, and after a while SIGKILL, until none is left. Ctrl-C and SIGTERM wait for that."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        begin = time.monotonic()
+        signalled: set[int] = set()
+        while any_left():
+            kill = time.monotonic() - begin > KILL_AFTER_S
+            for pid in descendants():
+                if kill or pid not in signalled:
+                    signalled.add(pid)
+                    try:
+                        os.kill(pid, signal.SIGKILL if kill else signal.SIGTERM)
+                    except ProcessLookupError:
+                        pass
+            time.sleep(0.02)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -9,7 +9,7 @@ from harness.programs import (
     BenchError,
     Context,
     clean_environment,
-    descendants,
+    any_left,
     measure,
     parse_measurements,
     run,
@@ -43,6 +43,20 @@ if os.fork() == 0:
         signal.pause()
 threading.Thread(target=threading.Event().wait).start()
 ctypes.CDLL(None).syscall(60, 0)
+"""
+
+# Answers SIGTERM with SIGINT to the process that is named.
+INTERRUPTS_ITS_ENDER = """
+import os, signal, sys
+ready, say_ready = os.pipe()
+if os.fork() == 0:
+    os.setsid()
+    signal.signal(signal.SIGTERM, lambda *_: os.kill(int(sys.argv[1]), signal.SIGINT))
+    os.write(say_ready, b"x")
+    while True:
+        signal.pause()
+os.read(ready, 1)
+sys.exit(1)
 """
 
 
@@ -80,12 +94,12 @@ class RunTest(unittest.TestCase):
     def test_a_program_that_takes_too_long_is_ended(self):
         with self.assertRaisesRegex(BenchError, "did not end within 0 s"):
             run(["sleep", "1000"], 0.01)
-        self.assertEqual(descendants(), [])
+        self.assertFalse(any_left())
 
     def test_daemons_are_ended_even_those_that_ignore_sigterm(self):
         with mock.patch("harness.programs.KILL_AFTER_S", 0.1):
             pid = int(run([sys.executable, "-c", LEAVES_A_DAEMON], 10, leaves_daemons=True))
-        self.assertEqual(descendants(), [])
+        self.assertFalse(any_left())
         with self.assertRaises(ProcessLookupError):
             os.kill(pid, 0)
 
@@ -93,7 +107,12 @@ class RunTest(unittest.TestCase):
     def test_what_lives_below_a_half_dead_program_is_ended(self):
         with self.assertRaisesRegex(BenchError, "did not end"):
             run([sys.executable, "-c", LOOKS_DEAD], 0.3)
-        self.assertEqual(descendants(), [])
+        self.assertFalse(any_left())
+
+    def test_an_interruption_waits_until_all_are_ended(self):
+        with mock.patch("harness.programs.KILL_AFTER_S", 0.1), self.assertRaises(KeyboardInterrupt):
+            run([sys.executable, "-c", INTERRUPTS_ITS_ENDER, str(os.getpid())], 10)
+        self.assertFalse(any_left())
 
     def test_a_program_that_leaves_processes_behind_is_named(self):
         with (

@@ -1,8 +1,8 @@
 """Ray, from PyPI: an installation outside the tree, and one turn of either of its two APIs.
 
 Footprint of a turn: two CPUs, no dashboard, 200 MB of object store, no usage statistics, no
-authentication (muster needs none on loopback either), and all files, its HOME among them, in a scratch
-directory.
+authentication (muster needs none on loopback either), and all files, its HOME among them, in a
+scratch directory.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """bench/workloads.h in Ray's Python API: the same tasks in the same numbers, the same output.
 
-The process leaves its cluster running: whoever started it ends it, because `ray stop` would end every
-Ray on the machine.
+The process leaves its cluster running: whoever started it ends it, because `ray stop` would end
+every Ray on the machine.
 """
 
 import argparse
