@@ -3,8 +3,8 @@
 JSON: {"bench", "name", "value", "unit", "better", "samples", "peer", "peer_value", "ratio",
 "note"}.
 Invariants: better is "lower" or "higher"; ratio is above 1 where muster is ahead, and None where
-one of the two values is missing or not positive; peer is "" where there is none; value is None where
-only the peer ran.
+one of the two values is missing or not positive; peer is "" where there is none; value is None
+where only the peer ran.
 """
 
 from __future__ import annotations
