@@ -3,11 +3,11 @@
 #include <sched.h>
 
 #include <filesystem>
-#include <fstream>
 #include <string>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "runtime/worker/detect/testing/temp_dir.h"
 
 namespace muster {
 namespace {
@@ -21,18 +21,11 @@ constexpr int64_t kGiB = int64_t{1} << 30;
 // A machine of files: 16 CPUs and 32 GiB, unless cgroups say less.
 class MachineTest : public ::testing::Test {
  protected:
-  void SetUp() override {
-    root_ = ::testing::TempDir() + "machine_test_" +
-            ::testing::UnitTest::GetInstance()->current_test_info()->name();
-    std::filesystem::remove_all(root_);
+  MachineTest() {
     Write("/proc/meminfo", "MemTotal:       33554432 kB\nMemFree:         1048576 kB\n");
   }
-  void TearDown() override { std::filesystem::remove_all(root_); }
 
-  void Write(const std::string& path, const std::string& text) {
-    std::filesystem::create_directories(std::filesystem::path(root_ + path).parent_path());
-    std::ofstream(root_ + path) << text;
-  }
+  void Write(const std::string& path, const std::string& text) { root_.Write(path, text); }
 
   void MountV2(const std::string& cgroup, const std::string& mount_root = "/") {
     Write("/proc/self/cgroup", "0::" + cgroup + "\n");
@@ -57,12 +50,12 @@ class MachineTest : public ::testing::Test {
 
   Machine Detect(int affinity_cpus = 16) {
     const absl::StatusOr<Machine> machine =
-        DetectMachine({.root = root_, .affinity_cpus = affinity_cpus});
+        DetectMachine({.root = root_.path(), .affinity_cpus = affinity_cpus});
     EXPECT_TRUE(machine.ok()) << machine.status();
     return machine.value_or(Machine{});
   }
 
-  std::string root_;
+  TempDir root_;
 };
 
 TEST_F(MachineTest, WithoutCgroupsTheMachineIsAllThereIs) {
@@ -167,10 +160,10 @@ TEST_F(MachineTest, GarbageSetsNoLimitAndLeavesANote) {
 
 TEST_F(MachineTest, AMachineWithoutMemTotalIsAnError) {
   Write("/proc/meminfo", "MemFree: 12 kB\n");
-  EXPECT_EQ(DetectMachine({.root = root_}).status().code(), absl::StatusCode::kUnavailable);
-  std::filesystem::remove(root_ + "/proc/meminfo");
-  EXPECT_THAT(std::string(DetectMachine({.root = root_}).status().message()),
-              HasSubstr("cannot read " + root_ + "/proc/meminfo"));
+  EXPECT_EQ(DetectMachine({.root = root_.path()}).status().code(), absl::StatusCode::kUnavailable);
+  std::filesystem::remove(root_.path() + "/proc/meminfo");
+  EXPECT_THAT(std::string(DetectMachine({.root = root_.path()}).status().message()),
+              HasSubstr("cannot read " + root_.path() + "/proc/meminfo"));
 }
 
 TEST(CpuListTest, CountsRangesAndRefusesTheRest) {

@@ -1,14 +1,13 @@
-// The program of the README, as its author would write it: public headers only. The nodes of the local cluster that
-// Init() starts have no L4, so the tasks that want one are only described; the last choice of the others is any node.
+// The program of the README, as its author would write it: public headers only. The nodes of the
+// local cluster that Init() starts have no L4, so the tasks that want one are only described; the
+// last choice of the others is any node.
 #include <iostream>
 #include <string>
 #include <vector>
 
 #include "muster/muster.h"
 
-double Score(std::string shard, int samples) {
-  return static_cast<double>(shard.size()) * samples;
-}
+double Score(std::string shard, int samples) { return static_cast<double>(shard.size()) * samples; }
 
 int main(int argc, char** argv) {
   muster::Init(argc, argv);
