@@ -26,6 +26,10 @@ if(MUSTER_FUZZ)
   add_compile_options(-fsanitize=fuzzer-no-link)
 endif()
 
+# What CI builds under the sanitizers, and the programs scripts/test runs for a while.
+add_custom_target(core_tests)
+add_custom_target(fuzzers)
+
 # muster_library(scheduler SRCS a.cc DEPS absl::strings [PRIVATE_DEPS ...]): the target muster_scheduler,
 # known to others as muster::scheduler. DEPS are what its headers show.
 function(muster_library name)
@@ -38,6 +42,7 @@ function(muster_library name)
 endfunction()
 
 # muster_test(label_selector_test SRCS label_selector_test.cc DEPS muster::scheduler [TIMEOUT 60])
+# Its ctest label is "core" where it tests pure code, which CI also runs under asan and tsan, else "shell".
 function(muster_test name)
   if(NOT MUSTER_TESTS)
     return()
@@ -48,7 +53,14 @@ function(muster_test name)
   endif()
   add_executable(${name} ${T_SRCS})
   target_link_libraries(${name} PRIVATE muster::options ${T_DEPS} GTest::gmock GTest::gtest_main)
-  gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT ${T_TIMEOUT} ENVIRONMENT "${T_ENVIRONMENT}")
+  file(RELATIVE_PATH room ${PROJECT_SOURCE_DIR} ${CMAKE_CURRENT_SOURCE_DIR})
+  set(label shell)
+  if(name MATCHES "_core_test$" OR room MATCHES "^(scheduler|kernels|tests/sim|tests/golden)(/|$)")
+    set(label core)
+    add_dependencies(core_tests ${name})
+  endif()
+  gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60 PROPERTIES
+    TIMEOUT ${T_TIMEOUT} LABELS ${label} ENVIRONMENT "${T_ENVIRONMENT}")
 endfunction()
 
 # muster_fuzz(label_selector_fuzz SRCS ... DEPS ...): a libFuzzer program, in the clang preset only.
@@ -60,5 +72,5 @@ function(muster_fuzz name)
   add_executable(${name} ${F_SRCS})
   target_link_libraries(${name} PRIVATE muster::options ${F_DEPS})
   target_link_options(${name} PRIVATE -fsanitize=fuzzer)
-  set_property(GLOBAL APPEND PROPERTY MUSTER_FUZZ_TARGETS ${name})
+  add_dependencies(fuzzers ${name})
 endfunction()

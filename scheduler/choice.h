@@ -1,37 +1,77 @@
-// A request says what it needs as an ordered list of choices; choice 0 is the primary, the rest is the
-// fallback strategy.
+// A request says what it needs as an ordered list of choices; choice 0 is the primary, the rest is
+// the fallback strategy.
 #pragma once
 
 #include <cstdint>
 #include <string>
+#include <tuple>
+#include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "scheduler/label_selector.h"
 #include "scheduler/resources.h"
 
-namespace muster {
+namespace muster::sched {
 
-// Findings about all open choices that open the next one before its `after` is over. Bits of advance_on.
+// Findings about all open choices that open the next one before its `after` is over. Bits of
+// advance_on.
+//   infeasible: no node there now (draining and unreachable ones count) could ever satisfy it;
+//   stockout, quota: the provider says so (autoscaler);
+//   busy: none of these, but there is no room now.
 enum class Finding : uint8_t { kInfeasible = 1, kStockout = 2, kQuota = 4, kBusy = 8 };
 inline constexpr uint8_t kDefaultAdvanceOn = 1 | 2 | 4;
 
+// "busy|infeasible" to bits and back. Errors: kInvalidArgument naming the word and what is allowed.
+absl::StatusOr<uint8_t> ParseAdvanceOn(absl::string_view text);
+std::string AdvanceOnToText(uint8_t advance_on);
+
 struct Choice {
-  LabelSelector selector;
-  Resources resources;  // Always filled in: the primary's where the choice has no shape of its own.
+  LabelSelector selector{};
+  Resources
+      resources{};  // Always filled in: the primary's where the choice has no shape of its own.
   absl::Duration after = absl::ZeroDuration();  // Since the choice before this one opened.
   uint8_t advance_on = kDefaultAdvanceOn;
+
+  friend bool operator==(const Choice& a, const Choice& b) {
+    return std::tie(a.selector, a.resources, a.after, a.advance_on) ==
+           std::tie(b.selector, b.resources, b.after, b.advance_on);
+  }
+  template <typename H>
+  friend H AbslHashValue(H h, const Choice& c) {
+    return H::combine(std::move(h), c.selector, c.resources, c.after, c.advance_on);
+  }
 };
 
-// Equal specs form one scheduling class, whatever name and owner say.
+// Equal specs form one scheduling class, name and owner included.
 struct RequestSpec {
-  std::vector<Choice> choices;  // At least one.
-  int bundles = 1;              // Equal bundles, each with these choices, placed all or none.
-  int priority = 0;             // Higher comes first.
+  std::vector<Choice> choices{};  // At least one.
+  int bundles = 1;                // Equal bundles, each with these choices, placed all or none.
+  int priority = 0;               // Higher comes first.
   bool fail_if_infeasible = false;
   // Part of the class, not of the decision: "Score", and which application and environment.
-  std::string name;
-  std::string owner;
+  std::string name{};
+  std::string owner{};
+
+  friend bool operator==(const RequestSpec& a, const RequestSpec& b) {
+    return std::tie(a.bundles, a.priority, a.fail_if_infeasible, a.name, a.owner, a.choices) ==
+           std::tie(b.bundles, b.priority, b.fail_if_infeasible, b.name, b.owner, b.choices);
+  }
+  template <typename H>
+  friend H AbslHashValue(H h, const RequestSpec& s) {
+    return H::combine(std::move(h), s.bundles, s.priority, s.fail_if_infeasible, s.name, s.owner,
+                      s.choices);
+  }
 };
 
-}  // namespace muster
+inline constexpr int kChoicesMax = 64;
+inline constexpr int kBundlesMax = 100'000;
+
+// What the scheduler relies on: at least one choice, bounds, resources in order, no negative
+// `after` (and the primary's `after` is 0). Errors: kInvalidArgument naming the choice.
+absl::Status Validate(const RequestSpec& spec);
+
+}  // namespace muster::sched

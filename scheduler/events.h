@@ -14,63 +14,70 @@
 #include "scheduler/labels.h"
 #include "scheduler/resources.h"
 
-namespace muster {
+namespace muster::sched {
 
-// What one bundle of a request (a lease of one rank; a plain request has one bundle) holds on a node.
+// What one bundle of a request (a lease of one rank; a plain request has one bundle) holds.
 struct Placement {
-  NodeId node;
-  int choice = 0;                 // Index into the request's choices.
-  Resources resources;            // What is held: the choice's own shape.
-  std::vector<GpuShare> devices;  // Which devices, by index on the node, lowest first.
+  NodeId node{};
+  int choice = 0;                   // Index into the request's choices.
+  Resources resources{};            // What is held: the choice's own shape.
+  std::vector<GpuShare> devices{};  // Which devices, by index on the node, lowest first.
 };
 
 // --- Events ---
 
 // A lease that ran on the node before it joined: the head lost its memory, or the worker its link.
+//   - Request unknown: it is taken as granted; its other bundles may come with other nodes.
+//   - Request waiting (its owner asked again): granted where it is, once all its bundles are there.
+//   - Ignored: a bundle that is known to be elsewhere or ended, and a placement that the node has
+//     no room for (CPUs may be overcommitted, since blocked leases lend theirs out).
 struct HeldLease {
-  RequestId request;
+  RequestId request{};
   int bundle = 0;
-  RequestSpec spec;     // As it was asked for, so that losses can be reported in the same words.
-  Placement placement;  // `node` is the joining one.
+  RequestSpec spec{};     // As it was asked for, so that losses can be reported in the same words.
+  Placement placement{};  // `node` is the joining one.
 };
-struct NodeJoined {
-  NodeId node;
-  std::string name;  // As users see it, e.g. "6f1c2a"; explanations use it.
-  Labels labels;
-  NodeResources total;
-  std::vector<HeldLease> held;
+struct NodeJoined {  // Ignored if a node with this id is there; a lost node may join again.
+  NodeId node{};
+  std::string name{};  // As users see it, e.g. "6f1c2a"; explanations use it.
+  Labels labels{};
+  NodeResources total{};
+  std::vector<HeldLease> held{};
 };
 struct NodeChanged {  // All labels, not only those that changed.
-  NodeId node;
-  Labels labels;
+  NodeId node{};
+  Labels labels{};
 };
 // The head cannot talk to the node at the moment: nothing new is placed there, leases stay.
 struct NodeReachable {
-  NodeId node;
+  NodeId node{};
   bool reachable = true;
 };
 struct NodeDraining {  // No new work; `deadline` is when the node goes away (absent: it will say).
-  NodeId node;
-  std::optional<absl::Time> deadline;
+  NodeId node{};
+  std::optional<absl::Time> deadline{};
 };
 struct NodeLost {  // Also a drained node that has left. Its leases end: see LeaseLost.
-  NodeId node;
+  NodeId node{};
 };
+// An id that waits already is ignored. For an id that is granted the Grant is said again: its owner
+// has not heard of it. An id whose bundles came back in part (see HeldLease) waits for the others.
 struct Requested {
-  RequestId request;
-  RequestSpec spec;
+  RequestId request{};
+  RequestSpec spec{};
 };
 struct RequestCancelled {  // Still waiting: forgotten. Already granted: every bundle is freed.
-  RequestId request;
+  RequestId request{};
 };
 struct LeaseFinished {  // One bundle of a granted request gives its resources back.
-  RequestId request;
+  RequestId request{};
   int bundle = 0;
 };
-// The lease's task waits for other tasks: its CPUs are lent out (never GPUs, memory or custom resources).
-// Blocked = false takes them back at once, even if the node is then overcommitted until others finish.
+// The lease's task waits for other tasks: its CPUs are lent out (never GPUs, memory or custom
+// resources). Blocked = false takes them back at once, even if the node is then overcommitted until
+// others finish.
 struct LeaseBlocked {
-  RequestId request;
+  RequestId request{};
   int bundle = 0;
   bool blocked = true;
 };
@@ -86,29 +93,37 @@ struct Event {
 // --- Actions ---
 
 struct Grant {  // All bundles at once, in order: placements.size() == spec.bundles.
-  RequestId request;
-  std::vector<Placement> placements;
+  RequestId request{};
+  std::vector<Placement> placements{};
 };
-// No node there now could ever satisfy the request, by any choice. With fail_if_infeasible the request is
-// then gone; otherwise it goes on waiting, and this is said once per spell of infeasibility.
+// No node there now could ever satisfy the request, by any choice. With fail_if_infeasible the
+// request is then gone; otherwise it goes on waiting, and this is said once per spell of
+// infeasibility.
 struct Infeasible {
-  RequestId request;
+  RequestId request{};
   bool failed = false;
-  std::string reason;  // "needs 1 GPU on accelerator-type=H100; 3 nodes, all L4"
+  std::string reason{};  // "needs 1 GPU on accelerator-type=H100; 3 nodes, all L4"
 };
 struct Rejected {  // The request is not queued; `reason` names the bound or the mistake.
-  RequestId request;
-  std::string reason;
+  RequestId request{};
+  std::string reason{};
 };
-struct LeaseLost {  // The node is gone with this bundle. Other bundles of the request go on.
-  RequestId request;
+// The node is gone with this bundle; other bundles of the request go on. Also said of every bundle
+// of a request whose other bundles did not come back (SchedulerConfig::adoption_timeout): the
+// request is gone, and what still runs of it is to be stopped; `node` is 0 for a bundle that was
+// never seen.
+struct LeaseLost {
+  RequestId request{};
   int bundle = 0;
-  NodeId node;
+  NodeId node{};
 };
 
 using Action = std::variant<Grant, Infeasible, Rejected, LeaseLost>;
 
 std::string ToString(const Event& event);
-std::string ToString(const Action& action);  // As in golden scripts: "grant request=1 node=1 choice=0 gpus=[0]".
 
-}  // namespace muster
+// As in golden scripts: "grant request=1 node=1 choice=0 gpus=[0]". The grant of several bundles is
+// one line for each: "grant request=1 bundle=0 node=1 choice=0\ngrant request=1 bundle=1 ...".
+std::string ToString(const Action& action);
+
+}  // namespace muster::sched

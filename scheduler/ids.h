@@ -1,9 +1,10 @@
-// The ids that the scheduler's events and actions speak of. Each is its own type, so that a node cannot
-// be passed where a request is meant; the text names that users see belong to the shells.
+// The ids that the scheduler's events and actions speak of. Each is its own type, so that a node
+// cannot be passed where a request is meant; the text names that users see belong to the shells.
 #pragma once
 
 #include <cstdint>
 #include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 

@@ -1,15 +1,36 @@
-// The Scheduler decides which request gets which resources of which node. It is pure: events in, actions
-// out, time passed in; the same events in the same order give the same actions, byte for byte.
+// The Scheduler decides which request gets which resources of which node. It is pure: events in,
+// actions out, time passed in; the same events in the same order give the same actions, byte for
+// byte.
 //
 // Rules (each has a golden script in tests/golden/):
-//   - a request's open choices are tried in order, and the first with room now wins; where none has room it waits;
-//   - oldest first across all scheduling classes at equal priority (higher priority before); a younger request
+//   - a request's open choices are tried in order, and the first with room now wins; where none has
+//   room it waits;
+//   - a choice opens `after` the one before it opened, or as soon as every open choice is found to
+//   be something
+//     that is in its advance_on; once open it stays open;
+//   - oldest first across all scheduling classes at equal priority (higher priority before); a
+//   younger request
 //     passes an older one only where the older could not be placed now;
-//   - all bundles of a request are placed, or none;
-//   - among nodes with room: best fit (policy kPack), no GPU node for work without GPUs while another has room,
-//     ties to the lowest node id.
+//   - all bundles of a request are placed, or none. There is room when the nodes, each filled by
+//   itself, hold enough
+//     bundles: a node is filled with choice s until that has no room, then choice s+1, and so on,
+//     by the s that holds the most. The bundles are placed one by one, each as a request of its own
+//     would be, where that places them all; else node by node in order of id, each filled as above
+//     (the lowest s on ties);
+//   - among nodes with room: best fit, no GPU node for work without GPUs while another has room.
+//   The node with the
+//     least of these, compared in order: GPUs although none are needed; what stays free of the
+//     device that a share would go to; free GPUs; free CPUs; free memory; node id. On a node: whole
+//     GPUs are the lowest empty devices, a share goes to the fullest device that has room (the
+//     lowest on ties);
+//   - draining and unreachable nodes get nothing new, and count as existing: nothing is infeasible
+//   for their absence;
+//   - a change of labels leaves what runs where it is.
 //
-// Thread-safety: none; one thread owns it. Errors: none; input is validated before it gets here.
+// Cost: a request of a class that waits already, O(choices); a finished lease, O(classes that
+// wait); a node that joins or changes, O(classes); the first request of a class, and one that may
+// now be placed, O(nodes). Thread-safety: none; one thread owns it. Errors: none; input is
+// validated before it gets here (a spec that Validate() refuses is Rejected).
 #pragma once
 
 #include <memory>
@@ -20,14 +41,19 @@
 #include "scheduler/events.h"
 #include "scheduler/explain.h"
 
-namespace muster {
+namespace muster::sched {
 
 struct SchedulerConfig {
   int64_t waiting_requests_max = 2'000'000;  // Reaching it is Rejected.
-  // How long the cluster's nodes are given to come (back) before "infeasible" is said to anyone; counted
-  // from `start`. A restarted head uses it.
+  // How long the cluster's nodes are given to come (back) before "infeasible" is said to anyone;
+  // counted from `start`. A restarted head uses it.
   absl::Time start = absl::InfinitePast();
   absl::Duration infeasible_grace = absl::ZeroDuration();
+  // How long a request that was asked for again waits for the rest of its bundles to come back with
+  // their nodes.
+  absl::Duration adoption_timeout = absl::Seconds(30);
+  int lost_nodes_kept = 100;    // In Nodes(), the newest.
+  int idle_classes_kept = 256;  // Classes without requests whose matching nodes stay known.
 };
 
 class Scheduler {
@@ -36,19 +62,25 @@ class Scheduler {
   ~Scheduler();
 
   // Applies `event` and appends to `actions` what the shell must do now, in this order.
-  // REQUIRES: event.at is not before the previous event's. Unknown ids are ignored (messages cross on the wire).
+  // REQUIRES: event.at is not before the previous event's. Unknown ids are ignored (messages cross
+  // on the wire).
   void Step(const Event& event, std::vector<Action>& actions);
 
-  // When a Tick is due at the latest: the next `after` timer or end of grace; InfiniteFuture() if none.
+  Scheduler(const Scheduler&) = delete;
+  Scheduler& operator=(const Scheduler&) = delete;
+
+  // When a Tick is due at the latest: the next `after` timer, end of grace or of adoption;
+  // InfiniteFuture() if none.
   absl::Time NextTick() const;
 
-  // Why the request waits, choice by choice, or where it runs. nullopt: unknown id.
+  // Why the request waits, choice by choice, or where it runs. nullopt: unknown id (an ended one
+  // is).
   std::optional<Explanation> Explain(RequestId request, absl::Time now) const;
 
   // One row per class that has waiting requests, oldest class first; for `muster status`.
   std::vector<WaitingClass> Waiting(absl::Time now) const;
 
-  // Nodes in order of id, with what is used; for `muster status`.
+  // Nodes in order of id, with what is used, lost ones included; for `muster status`.
   std::vector<NodeView> Nodes() const;
   bool HasWaiting() const;
 
@@ -60,4 +92,4 @@ class Scheduler {
   std::unique_ptr<Impl> impl_;
 };
 
-}  // namespace muster
+}  // namespace muster::sched

@@ -1,0 +1,85 @@
+#include "runtime/worker/detect/testing/fake_nvml.h"
+
+#include <cstring>
+
+namespace {
+
+using muster::FakeDevice;
+using muster::FakeNvml;
+using namespace muster::nvml;  // NOLINT(google-build-using-namespace): this file is that library.
+
+FakeNvml state;
+
+FakeDevice& AsFake(Device device) { return *reinterpret_cast<FakeDevice*>(device); }
+
+Return CopyText(const std::string& text, char* buffer, unsigned length) {
+  if (text.size() + 1 > length) return 7;  // NVML_ERROR_INSUFFICIENT_SIZE.
+  std::memcpy(buffer, text.c_str(), text.size() + 1);
+  return kSuccess;
+}
+
+Return GetHandle(std::vector<FakeDevice>& devices, unsigned index, Device* device) {
+  if (index >= devices.size()) return 2;  // NVML_ERROR_INVALID_ARGUMENT.
+  *device = reinterpret_cast<Device>(&devices[index]);
+  return devices[index].handle_rc;
+}
+
+}  // namespace
+
+extern "C" {
+
+FakeNvml* FakeNvmlState() { return &state; }
+
+Return nvmlInit_v2() {
+  if (state.init_rc == kSuccess) ++state.open;
+  return state.init_rc;
+}
+
+Return nvmlShutdown() {
+  --state.open;
+  return kSuccess;
+}
+
+const char* nvmlErrorString(Return rc) { return rc == kGpuIsLost ? "GPU is lost" : "Some error"; }
+
+Return nvmlDeviceGetCount_v2(unsigned* count) {
+  *count = static_cast<unsigned>(state.gpus.size());
+  return state.count_rc;
+}
+
+Return nvmlDeviceGetHandleByIndex_v2(unsigned index, Device* device) {
+  return GetHandle(state.gpus, index, device);
+}
+
+Return nvmlDeviceGetName(Device device, char* buffer, unsigned length) {
+  return CopyText(AsFake(device).name, buffer, length);
+}
+
+Return nvmlDeviceGetUUID(Device device, char* buffer, unsigned length) {
+  if (AsFake(device).uuid_rc != kSuccess) return AsFake(device).uuid_rc;
+  return CopyText(AsFake(device).uuid, buffer, length);
+}
+
+Return nvmlDeviceGetMemoryInfo(Device device, Memory* memory) {
+  *memory = {AsFake(device).memory_bytes, AsFake(device).memory_bytes, 0};
+  return AsFake(device).memory_rc;
+}
+
+#ifndef FAKE_NVML_BEFORE_MIG
+Return nvmlDeviceGetMigMode(Device device, unsigned* current, unsigned* pending) {
+  *current = *pending = AsFake(device).mig ? kMigEnabled : 0;
+  return kSuccess;
+}
+
+Return nvmlDeviceGetMaxMigDeviceCount(Device device, unsigned* count) {
+  *count = static_cast<unsigned>(AsFake(device).slots.size());
+  return AsFake(device).mig_count_rc;
+}
+
+Return nvmlDeviceGetMigDeviceHandleByIndex(Device device, unsigned index, Device* instance) {
+  const Return rc = GetHandle(AsFake(device).slots, index, instance);
+  return rc == kSuccess && AsFake(*instance).uuid.empty() ? kNotFound : rc;
+}
+#endif
+
+}  // extern "C"

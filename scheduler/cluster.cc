@@ -1,0 +1,117 @@
+#include "scheduler/cluster.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "scheduler/base/check.h"
+
+namespace muster::sched {
+
+Node* Cluster::FindNode(NodeId id) const {
+  const auto found = nodes_.find(id);
+  return found == nodes_.end() ? nullptr : found->second.get();
+}
+
+Node* Cluster::AddNode(NodeId id, const std::string& name, const Labels& labels,
+                       const NodeResources& total) {
+  lost_.erase(std::remove_if(lost_.begin(), lost_.end(),
+                             [&](const NodeView& view) { return view.node == id; }),
+              lost_.end());
+  std::unique_ptr<Node>& slot = nodes_[id];
+  MUSTER_CHECK(slot == nullptr);
+  slot = std::make_unique<Node>(id, name, labels, total);
+  Node* const node = slot.get();
+  InsertById(sorted_, node);
+  index_.Add(node);
+  CountInAllClasses(*node, +1);
+  return node;
+}
+
+void Cluster::Relabel(Node* node, const Labels& labels) {
+  CountInAllClasses(*node, -1);
+  index_.Remove(node);
+  node->labels = WithAliases(labels);
+  index_.Add(node);
+  CountInAllClasses(*node, +1);
+}
+
+void Cluster::RemoveNode(Node* node) {
+  MUSTER_CHECK(node->leases.empty());
+  CountInAllClasses(*node, -1);
+  index_.Remove(node);
+  EraseById(sorted_, node);
+  NodeView view = node->View();
+  view.state = NodeState::kLost;
+  lost_.push_back(std::move(view));
+  if (lost_.size() > static_cast<size_t>(lost_nodes_kept_)) lost_.pop_front();
+  nodes_.erase(node->id);
+}
+
+std::vector<NodeView> Cluster::Views() const {
+  std::vector<NodeView> views(lost_.begin(), lost_.end());
+  for (const Node* node : sorted_) views.push_back(node->View());
+  std::sort(views.begin(), views.end(),
+            [](const NodeView& a, const NodeView& b) { return a.node < b.node; });
+  return views;
+}
+
+SchedulingClass* Cluster::Use(const RequestSpec& spec) {
+  SchedulingClass*& of = class_of_spec_[spec];
+  if (of == nullptr) {
+    const uint64_t id = next_class_++;
+    auto made = std::make_unique<SchedulingClass>(id, spec);
+    of = made.get();
+    classes_.emplace(id, std::move(made));
+    for (const Choice& choice : of->spec.choices) {
+      of->selectors.push_back(index_.Acquire(choice.selector, sorted_));
+    }
+    for (const Node* node : sorted_) of->Count(*node, +1);
+  }
+  if (of->idle_since) {
+    idle_.erase(*of->idle_since);
+    of->idle_since.reset();
+  }
+  ++of->requests;
+  return of;
+}
+
+void Cluster::Unuse(SchedulingClass* of) {
+  MUSTER_CHECK(of->requests > 0);
+  if (--of->requests > 0) return;
+  of->idle_since = next_idle_++;
+  idle_.emplace(*of->idle_since, of);
+  DropIdleClasses();
+}
+
+void Cluster::DropIdleClasses() {
+  while (idle_.size() > static_cast<size_t>(idle_classes_kept_)) {
+    SchedulingClass* const oldest = idle_.begin()->second;
+    idle_.erase(idle_.begin());
+    for (const int selector : oldest->selectors) index_.Release(selector);
+    class_of_spec_.erase(oldest->spec);
+    classes_.erase(oldest->id);
+  }
+}
+
+void Cluster::CountInAllClasses(const Node& node, int64_t sign) {
+  for (const auto& [id, of] : classes_) of->Count(node, sign);
+}
+
+void Cluster::CheckInvariants() const {
+  MUSTER_CHECK(nodes_.size() == sorted_.size());
+  MUSTER_CHECK(std::is_sorted(sorted_.begin(), sorted_.end(),
+                              [](const Node* a, const Node* b) { return a->id < b->id; }));
+  index_.CheckInvariants(sorted_);
+  MUSTER_CHECK(idle_.size() <= static_cast<size_t>(idle_classes_kept_));
+  MUSTER_CHECK(class_of_spec_.size() == classes_.size());
+  for (const auto& [id, of] : classes_) {
+    MUSTER_CHECK((of->requests == 0) == of->idle_since.has_value());
+    SchedulingClass fresh(0, of->spec);
+    fresh.selectors = of->selectors;
+    for (const Node* node : sorted_) fresh.Count(*node, +1);
+    MUSTER_CHECK(fresh.nodes_for_choice == of->nodes_for_choice);
+    MUSTER_CHECK(fresh.bundles_for_open == of->bundles_for_open);
+  }
+}
+
+}  // namespace muster::sched

@@ -1,0 +1,67 @@
+// The nodes there are and the scheduling classes that requests speak of, kept in step: what each
+// class's selectors match, and what the nodes could hold for it.
+//
+// Thread-safety: none.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/container/btree_map.h"
+#include "absl/container/flat_hash_map.h"
+#include "scheduler/explain.h"
+#include "scheduler/ids.h"
+#include "scheduler/node.h"
+#include "scheduler/scheduling_class.h"
+#include "scheduler/selector_index.h"
+
+namespace muster::sched {
+
+class Cluster {
+ public:
+  Cluster(int lost_nodes_kept, int idle_classes_kept)
+      : lost_nodes_kept_(lost_nodes_kept), idle_classes_kept_(idle_classes_kept) {}
+
+  Node* FindNode(NodeId id) const;  // Null: not there, or lost.
+  Node* AddNode(NodeId id, const std::string& name, const Labels& labels,
+                const NodeResources& total);
+  void Relabel(Node* node, const Labels& labels);
+  void RemoveNode(Node* node);  // Remembered as lost.
+  const std::vector<Node*>& nodes() const {
+    return sorted_;
+  }                                     // In order of id, lost ones left out.
+  std::vector<NodeView> Views() const;  // Lost ones included.
+
+  // The class of `spec`, made if need be. Each Use() of a class asks for one Unuse().
+  SchedulingClass* Use(const RequestSpec& spec);
+  void Unuse(SchedulingClass* of);
+
+  const SelectorIndex& index() const { return index_; }
+  const absl::btree_map<uint64_t, std::unique_ptr<SchedulingClass>>& classes() const {
+    return classes_;
+  }
+
+  void CheckInvariants() const;
+
+ private:
+  void CountInAllClasses(const Node& node, int64_t sign);
+  void DropIdleClasses();
+
+  const int lost_nodes_kept_;
+  const int idle_classes_kept_;
+  absl::btree_map<NodeId, std::unique_ptr<Node>> nodes_;
+  std::vector<Node*> sorted_;
+  std::deque<NodeView> lost_;  // Oldest loss first.
+  SelectorIndex index_;
+
+  absl::btree_map<uint64_t, std::unique_ptr<SchedulingClass>> classes_;
+  absl::flat_hash_map<RequestSpec, SchedulingClass*> class_of_spec_;
+  absl::btree_map<uint64_t, SchedulingClass*> idle_;  // Longest idle first.
+  uint64_t next_class_ = 1;
+  uint64_t next_idle_ = 1;
+};
+
+}  // namespace muster::sched

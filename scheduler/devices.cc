@@ -1,0 +1,91 @@
+#include "scheduler/devices.h"
+
+#include <algorithm>
+
+#include "scheduler/base/check.h"
+
+namespace muster::sched {
+
+Devices::Devices(int count)
+    : free_(static_cast<size_t>(count), Amount::kUnit),
+      free_total_(count * Amount::kUnit),
+      empty_(count) {}
+
+bool Devices::Fits(int64_t gpus) const {
+  if (gpus == 0) return true;
+  if (gpus >= Amount::kUnit) return empty_ >= gpus / Amount::kUnit;
+  return empty_ > 0 || BestDevice(gpus) >= 0;
+}
+
+int64_t Devices::Count(int64_t gpus, int64_t limit) const {
+  if (gpus == 0) return limit;
+  if (gpus >= Amount::kUnit) return std::min(limit, empty_ / (gpus / Amount::kUnit));
+  int64_t count = 0;
+  for (const int64_t free : free_) count += free / gpus;
+  return std::min(limit, count);
+}
+
+int64_t Devices::LeftOnDevice(int64_t gpus) const {
+  if (gpus == 0 || gpus >= Amount::kUnit) return 0;
+  const int device = BestDevice(gpus);
+  MUSTER_CHECK(device >= 0);
+  return free_[device] - gpus;
+}
+
+std::vector<GpuShare> Devices::Take(int64_t gpus) {
+  std::vector<GpuShare> shares;
+  if (gpus == 0) return shares;
+  if (gpus < Amount::kUnit) {
+    shares.push_back({.device = BestDevice(gpus), .amount = gpus});
+    MUSTER_CHECK(shares[0].device >= 0);
+  } else {
+    const size_t wanted = static_cast<size_t>(gpus / Amount::kUnit);
+    for (int device = 0; device < count() && shares.size() < wanted; ++device) {
+      if (free_[device] == Amount::kUnit) {
+        shares.push_back({.device = device, .amount = Amount::kUnit});
+      }
+    }
+    MUSTER_CHECK(shares.size() == wanted);
+  }
+  for (const GpuShare share : shares) Change(share.device, -share.amount);
+  return shares;
+}
+
+bool Devices::TakeExactly(const std::vector<GpuShare>& shares) {
+  for (size_t i = 0; i < shares.size(); ++i) {
+    const GpuShare share = shares[i];
+    const bool free = share.device >= 0 && share.device < count() && share.amount > 0 &&
+                      share.amount <= free_[share.device];
+    if (!free) {
+      for (size_t taken = 0; taken < i; ++taken) Change(shares[taken].device, shares[taken].amount);
+      return false;
+    }
+    Change(share.device, -share.amount);
+  }
+  return true;
+}
+
+void Devices::Give(const std::vector<GpuShare>& shares) {
+  for (const GpuShare share : shares) Change(share.device, share.amount);
+}
+
+int Devices::BestDevice(int64_t share) const {
+  int best = -1;
+  for (int device = 0; device < count(); ++device) {
+    if (free_[device] < share) continue;
+    if (best < 0 || free_[device] < free_[best]) best = device;
+  }
+  return best;
+}
+
+void Devices::Change(int device, int64_t by) {
+  int64_t& free = free_[device];
+  if (free == Amount::kUnit) --empty_;
+  free += by;
+  free_total_ += by;
+  MUSTER_CHECK(free >= 0);
+  MUSTER_CHECK(free <= Amount::kUnit);
+  if (free == Amount::kUnit) ++empty_;
+}
+
+}  // namespace muster::sched

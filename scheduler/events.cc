@@ -1,0 +1,114 @@
+#include "scheduler/events.h"
+
+#include <type_traits>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+
+namespace muster::sched {
+namespace {
+
+std::string Devices(const Placement& placement) {
+  if (placement.devices.empty()) return "";
+  return absl::StrCat(
+      " gpus=[",
+      absl::StrJoin(placement.devices, ",",
+                    [](std::string* out, GpuShare share) { absl::StrAppend(out, share.device); }),
+      "]");
+}
+
+std::string Where(const Placement& placement) {
+  return absl::StrCat("node=", placement.node.ToString(), " choice=", placement.choice,
+                      Devices(placement));
+}
+
+std::string Braced(const Labels& labels) {
+  return absl::StrCat("{", absl::StrJoin(labels, ", ", absl::PairFormatter("=")), "}");
+}
+
+std::string Lease(RequestId request, int bundle) {
+  return absl::StrCat("request=", request.ToString(), " bundle=", bundle);
+}
+
+std::string Quoted(absl::string_view text) {
+  return absl::StrCat("\"", absl::Utf8SafeCHexEscape(text), "\"");
+}
+
+std::string Text(const NodeJoined& e) {
+  std::string text = absl::StrCat("join node=", e.node.ToString(), " name=", e.name,
+                                  " labels=", Braced(e.labels), " total=", Quoted(ToText(e.total)));
+  for (const HeldLease& held : e.held) {
+    absl::StrAppend(&text, " held={", Lease(held.request, held.bundle), " ", Where(held.placement),
+                    "}");
+  }
+  return text;
+}
+std::string Text(const NodeChanged& e) {
+  return absl::StrCat("change node=", e.node.ToString(), " labels=", Braced(e.labels));
+}
+std::string Text(const NodeReachable& e) {
+  return absl::StrCat(e.reachable ? "reachable" : "unreachable", " node=", e.node.ToString());
+}
+std::string Text(const NodeDraining& e) {
+  return absl::StrCat(
+      "drain node=", e.node.ToString(),
+      e.deadline ? absl::StrCat(" deadline=", absl::FormatTime(*e.deadline, absl::UTCTimeZone()))
+                 : "");
+}
+std::string Text(const NodeLost& e) { return absl::StrCat("lost node=", e.node.ToString()); }
+std::string Text(const Requested& e) {
+  std::string text = absl::StrCat("request id=", e.request.ToString(), " bundles=", e.spec.bundles,
+                                  " priority=", e.spec.priority,
+                                  e.spec.fail_if_infeasible ? " on_infeasible=fail" : "");
+  for (const Choice& choice : e.spec.choices) {
+    absl::StrAppend(&text, " choice={", choice.selector.ToString(), "} ",
+                    Quoted(ToText(choice.resources)), " after=", absl::FormatDuration(choice.after),
+                    " advance_on=", AdvanceOnToText(choice.advance_on));
+  }
+  return text;
+}
+std::string Text(const RequestCancelled& e) {
+  return absl::StrCat("cancel id=", e.request.ToString());
+}
+std::string Text(const LeaseFinished& e) {
+  return absl::StrCat("finish ", Lease(e.request, e.bundle));
+}
+std::string Text(const LeaseBlocked& e) {
+  return absl::StrCat(e.blocked ? "block " : "unblock ", Lease(e.request, e.bundle));
+}
+std::string Text(const Tick&) { return "tick"; }
+
+std::string Text(const Grant& a) {
+  if (a.placements.size() == 1) {
+    return absl::StrCat("grant request=", a.request.ToString(), " ", Where(a.placements[0]));
+  }
+  std::string text;
+  for (size_t i = 0; i < a.placements.size(); ++i) {
+    absl::StrAppend(&text, i == 0 ? "" : "\n", "grant ", Lease(a.request, static_cast<int>(i)), " ",
+                    Where(a.placements[i]));
+  }
+  return text;
+}
+std::string Text(const Infeasible& a) {
+  return absl::StrCat("infeasible request=", a.request.ToString(), a.failed ? " failed=true" : "",
+                      " reason=", Quoted(a.reason));
+}
+std::string Text(const Rejected& a) {
+  return absl::StrCat("rejected request=", a.request.ToString(), " reason=", Quoted(a.reason));
+}
+std::string Text(const LeaseLost& a) {
+  return absl::StrCat("lost ", Lease(a.request, a.bundle), " node=", a.node.ToString());
+}
+
+}  // namespace
+
+std::string ToString(const Event& event) {
+  return std::visit([](const auto& what) { return Text(what); }, event.what);
+}
+
+std::string ToString(const Action& action) {
+  return std::visit([](const auto& what) { return Text(what); }, action);
+}
+
+}  // namespace muster::sched

@@ -1,0 +1,456 @@
+#include "scheduler/explainer.h"
+
+#include <algorithm>
+#include <optional>
+
+#include "absl/container/btree_set.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "scheduler/placer.h"
+
+namespace muster::sched {
+namespace {
+
+constexpr size_t kListedMax = 5;
+
+std::string Plural(int64_t count, absl::string_view one, absl::string_view many) {
+  return absl::StrCat(count, " ", count == 1 ? one : many);
+}
+
+// "a", "a or b", "a, b or c"
+std::string Alternatives(const std::vector<std::string>& values) {
+  if (values.size() < 2) return absl::StrJoin(values, "");
+  return absl::StrCat(absl::StrJoin(values.begin(), values.end() - 1, ", "), " or ", values.back());
+}
+
+const std::string* Find(const Labels& labels, const std::string& key) {
+  const auto found = labels.find(key);
+  return found == labels.end() ? nullptr : &found->second;
+}
+
+// --- Resources ---
+
+struct Lack {
+  std::string kind;  // "GPUs"
+  std::string text;  // "1 GPU (0 of 1 free)"
+};
+
+// What `capacity` lacks of `needs`.
+std::vector<Lack> Lacks(const Resources& needs, const Capacity& capacity,
+                        const NodeResources& total) {
+  std::vector<Lack> lacks;
+  const auto amount = [&](absl::string_view one, absl::string_view many, int64_t need, int64_t free,
+                          int64_t of) {
+    lacks.push_back(
+        {.kind = std::string(many),
+         .text = absl::StrCat(AmountToText(need), " ", need > Amount::kUnit ? many : one, " (",
+                              AmountToText(std::max(free, int64_t{0})), " of ", AmountToText(of),
+                              " free)")});
+  };
+  if (needs.cpus > 0 && needs.cpus > capacity.cpus()) {
+    amount("CPU", "CPUs", needs.cpus, capacity.cpus(), total.cpus);
+  }
+  if (!capacity.devices().Fits(needs.gpus)) {
+    if (needs.gpus >= Amount::kUnit) {
+      amount("GPU", "GPUs", needs.gpus, capacity.devices().empty_devices() * Amount::kUnit,
+             total.gpu_devices * Amount::kUnit);
+    } else {
+      lacks.push_back({.kind = "GPUs",
+                       .text = absl::StrCat(
+                           AmountToText(needs.gpus), " GPU (",
+                           total.gpu_devices == 0 ? "it has none)" : "no device has so much)")});
+    }
+  }
+  if (needs.memory_bytes > capacity.memory_bytes()) {
+    lacks.push_back({.kind = "memory",
+                     .text = absl::StrCat(MemoryToText(needs.memory_bytes), " memory (",
+                                          MemoryToText(capacity.memory_bytes()), " of ",
+                                          MemoryToText(total.memory_bytes), " free)")});
+  }
+  for (const auto& [name, need] : needs.custom) {
+    if (need <= capacity.custom(name)) continue;
+    const auto has = total.custom.find(name);
+    amount(name, name, need, capacity.custom(name), has == total.custom.end() ? 0 : has->second);
+  }
+  return lacks;
+}
+
+std::string Joined(const std::vector<Lack>& lacks) {
+  return absl::StrJoin(lacks, " and ",
+                       [](std::string* out, const Lack& lack) { absl::StrAppend(out, lack.text); });
+}
+
+// What a node is asked for, without the CPU that goes with a GPU.
+std::string ShortNeeds(const Resources& needs) {
+  Resources shown = needs;
+  if (shown.gpus > 0 && shown.cpus <= Amount::kUnit) shown.cpus = 0;
+  return ToText(shown);
+}
+
+std::string OwnNeeds(const Resources& needs, const Resources& primary) {
+  if (needs == primary) return "";
+  Resources own = needs;
+  if (own.cpus == primary.cpus) own.cpus = 0;
+  if (own.gpus == primary.gpus) own.gpus = 0;
+  if (own.memory_bytes == primary.memory_bytes) own.memory_bytes = 0;
+  for (const auto& [name, amount] : primary.custom) {
+    const auto same = own.custom.find(name);
+    if (same != own.custom.end() && same->second == amount) own.custom.erase(same);
+  }
+  return own == Resources{} ? absl::StrCat("only ", ToText(needs)) : ToText(own);
+}
+
+// --- Labels ---
+
+// "L4, T4": the values that nodes have for a key; empty if none has it.
+std::string ValuesThere(const Cluster& cluster, const std::string& key, size_t& distinct) {
+  absl::btree_set<std::string> values;
+  for (const Node* node : cluster.nodes()) {
+    if (const std::string* value = Find(node->labels, key)) {
+      values.insert(value->empty() ? "\"\"" : *value);
+    }
+  }
+  distinct = values.size();
+  std::vector<std::string> listed(values.begin(), values.end());
+  const bool cut = listed.size() > kListedMax;
+  if (cut) listed.resize(kListedMax);
+  return absl::StrCat(absl::StrJoin(listed, ", "), cut ? ", ..." : "");
+}
+
+// The first requirement that every node of `excluded` fails; null if there is none.
+const LabelRequirement* CommonObstacle(const LabelSelector& selector,
+                                       const std::vector<const Node*>& excluded) {
+  for (const LabelRequirement& requirement : selector.requirements()) {
+    const bool all = std::all_of(excluded.begin(), excluded.end(), [&](const Node* node) {
+      return !requirement.Matches(Find(node->labels, requirement.key));
+    });
+    if (all) return &requirement;
+  }
+  return nullptr;
+}
+
+std::string WhyNoneMatches(const Cluster& cluster, const LabelSelector& selector) {
+  if (cluster.nodes().empty()) return "there are no nodes";
+  const std::vector<const Node*> all(cluster.nodes().begin(), cluster.nodes().end());
+  if (const LabelRequirement* obstacle = CommonObstacle(selector, all)) {
+    size_t distinct = 0;
+    const std::string there = ValuesThere(cluster, obstacle->key, distinct);
+    if (there.empty()) {
+      return absl::StrCat("no node has a label ", ShortKey(obstacle->key));
+    }
+    const std::string wanted =
+        obstacle->in.empty()
+            ? absl::StrCat("passes ", ShortKey(obstacle->key), "=", obstacle->ToText())
+            : absl::StrCat("has ", Alternatives(obstacle->in));
+    return absl::StrCat("no node ", wanted, " (there is ", there, ")");
+  }
+  const Node* nearest = nullptr;
+  size_t fewest = 0;
+  for (const Node* node : cluster.nodes()) {
+    size_t failed = 0;
+    for (const LabelRequirement& requirement : selector.requirements()) {
+      if (!requirement.Matches(Find(node->labels, requirement.key))) ++failed;
+    }
+    if (nearest == nullptr || failed < fewest) {
+      nearest = node;
+      fewest = failed;
+    }
+  }
+  absl::string_view why;
+  const std::optional<LabelSelector::Mismatch> mismatch = selector.FirstMismatch(nearest->labels);
+  if (mismatch) why = ShortKey(mismatch->why);
+  return absl::StrCat("no node has all of this; ", nearest->name, " comes nearest: ", why);
+}
+
+// --- The nodes, looked at for one choice ---
+
+struct Survey {
+  std::vector<const Node*> excluded;  // By labels.
+  std::vector<const Node*> draining;
+  std::vector<const Node*> unreachable;
+  std::vector<const Node*> too_small;  // Even empty.
+  std::vector<const Node*> busy;
+  std::optional<Room> room;
+  size_t matching = 0;
+};
+
+Survey Look(const Cluster& cluster, const SchedulingClass& of, int choice) {
+  Survey survey;
+  const Resources& needs = of.spec.choices[choice].resources;
+  std::vector<Node*> matching;
+  for (Node* node : cluster.nodes()) {
+    if (!SelectorIndex::Selected(*node, of.selectors[choice])) {
+      survey.excluded.push_back(node);
+      continue;
+    }
+    matching.push_back(node);
+    if (!node->empty.Fits(needs)) {
+      survey.too_small.push_back(node);
+    } else if (node->draining) {
+      survey.draining.push_back(node);
+    } else if (!node->reachable) {
+      survey.unreachable.push_back(node);
+    } else if (!node->free.Fits(needs)) {
+      survey.busy.push_back(node);
+    } else if (!survey.room ||
+               node->free.ScoreFor(needs) < survey.room->node->free.ScoreFor(needs)) {
+      survey.room = Room{.node = node, .choice = choice};
+    }
+  }
+  survey.matching = matching.size();
+  return survey;
+}
+
+const Node* NearestMiss(const std::vector<const Node*>& nodes, const Resources& needs, bool ever) {
+  const auto lacking = [&](const Node* node) {
+    return Lacks(needs, ever ? node->empty : node->free, node->total).size();
+  };
+  return *std::min_element(nodes.begin(), nodes.end(),
+                           [&](const Node* a, const Node* b) { return lacking(a) < lacking(b); });
+}
+
+std::string TooSmallText(const Node& node, const Resources& needs) {
+  std::vector<std::string> parts;
+  for (const Lack& lack : Lacks(needs, node.empty, node.total)) parts.push_back(lack.kind);
+  return absl::StrCat(node.name, " has only ", ToText(node.total), ": too few ",
+                      absl::StrJoin(parts, " and "));
+}
+
+std::string BusyText(const std::vector<const Node*>& busy, const Resources& needs) {
+  absl::btree_map<std::string, int64_t> lacking;
+  for (const Node* node : busy) {
+    for (const Lack& lack : Lacks(needs, node->free, node->total)) ++lacking[lack.kind];
+  }
+  std::vector<std::string> counts;
+  for (const auto& [kind, count] : lacking) {
+    counts.push_back(absl::StrCat(count, count == 1 ? " lacks " : " lack ", kind));
+  }
+  const Node* nearest = NearestMiss(busy, needs, /*ever=*/false);
+  return absl::StrCat(absl::StrJoin(counts, ", "), "; ", nearest->name, " comes nearest: it lacks ",
+                      Joined(Lacks(needs, nearest->free, nearest->total)));
+}
+
+std::string RoomText(const Cluster& cluster, const SchedulingClass& of, int open,
+                     const Room& room) {
+  if (of.spec.bundles == 1) return absl::StrCat(room.node->name, " could take it now");
+  int64_t bundles = 0;
+  for (const Node* node : cluster.nodes()) {
+    if (!node->usable()) continue;
+    bundles += Fill(of, open, *node, node->free, of.spec.bundles).bundles;
+  }
+  bundles = std::min<int64_t>(bundles, of.spec.bundles);
+  return absl::StrCat("room for ", bundles, " of ", of.spec.bundles, " bundles now");
+}
+
+std::string WhyOf(const Cluster& cluster, const SchedulingClass& of, int choice, int open) {
+  const Choice& asked = of.spec.choices[choice];
+  const Survey survey = Look(cluster, of, choice);
+  if (survey.matching == 0) return WhyNoneMatches(cluster, asked.selector);
+  std::vector<std::string> parts;
+  if (survey.room) {
+    parts.push_back(RoomText(cluster, of, std::max(open, choice + 1), *survey.room));
+  } else {
+    const auto standing = [&](const std::vector<const Node*>& nodes, absl::string_view what) {
+      if (nodes.size() == 1) parts.push_back(absl::StrCat(nodes[0]->name, " is ", what));
+      if (nodes.size() > 1) parts.push_back(absl::StrCat(nodes.size(), " are ", what));
+    };
+    standing(survey.draining, "draining");
+    standing(survey.unreachable, "unreachable");
+    if (survey.busy.size() == 1) {
+      const Node& node = *survey.busy[0];
+      parts.push_back(absl::StrCat(node.name, " lacks ",
+                                   Joined(Lacks(asked.resources, node.free, node.total))));
+    } else if (!survey.busy.empty()) {
+      parts.push_back(BusyText(survey.busy, asked.resources));
+    }
+    if (!survey.too_small.empty()) {
+      const Node& nearest = *NearestMiss(survey.too_small, asked.resources, /*ever=*/true);
+      parts.push_back(absl::StrCat(survey.too_small.size() > 1
+                                       ? absl::StrCat(survey.too_small.size(), " are too small, ")
+                                       : "",
+                                   TooSmallText(nearest, asked.resources)));
+    }
+  }
+  if (!survey.excluded.empty()) {
+    if (const LabelRequirement* obstacle = CommonObstacle(asked.selector, survey.excluded)) {
+      parts.push_back(
+          absl::StrCat(ShortKey(obstacle->key), "=", obstacle->ToText(), " excludes the rest"));
+    }
+  }
+  return absl::StrJoin(parts, "; ");
+}
+
+// When each choice opens; absent: with the one before it, or open already.
+std::vector<std::optional<absl::Time>> Openings(const Request& request) {
+  const RequestSpec& spec = request.of->spec;
+  std::vector<std::optional<absl::Time>> openings(spec.choices.size());
+  absl::Time last = request.opened_at;
+  for (size_t i = static_cast<size_t>(request.open); i < spec.choices.size(); ++i) {
+    if (spec.choices[i].after == absl::ZeroDuration()) continue;
+    last += spec.choices[i].after;
+    openings[i] = last;
+  }
+  return openings;
+}
+
+std::string NodeWanted(const Choice& choice) {
+  std::vector<std::string> labels;
+  for (const LabelRequirement& requirement : choice.selector.requirements()) {
+    labels.push_back(requirement.in.empty() || requirement.in[0].empty()
+                         ? absl::StrCat(ShortKey(requirement.key), "=", requirement.ToText())
+                         : Alternatives(requirement.in));
+  }
+  labels.push_back(ShortNeeds(choice.resources));
+  if (choice.resources == Resources{}) labels.pop_back();
+  if (labels.empty()) return "a node";
+  return absl::StrCat("a node with ", absl::StrJoin(labels, " and "));
+}
+
+// "3 nodes, all L4": what is there instead of what choice 0 wants.
+std::string WhatIsThere(const Cluster& cluster, const SchedulingClass& of) {
+  const size_t count = cluster.nodes().size();
+  if (count == 0) return "there are no nodes";
+  const std::string nodes = Plural(static_cast<int64_t>(count), "node", "nodes");
+  const LabelSelector& selector = of.spec.choices[0].selector;
+  if (of.nodes_for_choice[0] > 0) {
+    return absl::StrCat(nodes, ", which could hold ", of.bundles_for_open[of.choices()], " of ",
+                        of.spec.bundles, " bundles");
+  }
+  const Survey survey = Look(cluster, of, 0);
+  if (survey.matching > 0) {
+    return absl::StrCat(nodes, ", ", survey.matching,
+                        survey.matching == 1 ? " matches: " : " match: ", WhyOf(cluster, of, 0, 1));
+  }
+  if (const LabelRequirement* obstacle = CommonObstacle(selector, survey.excluded)) {
+    size_t distinct = 0;
+    const std::string there = ValuesThere(cluster, obstacle->key, distinct);
+    if (distinct == 0) return absl::StrCat(nodes, ", none has a label ", ShortKey(obstacle->key));
+    return absl::StrCat(nodes, count > 1 && distinct == 1 ? ", all " : ", with ", there);
+  }
+  return absl::StrCat(nodes, "; ", WhyNoneMatches(cluster, selector));
+}
+
+}  // namespace
+
+std::string InfeasibleReason(const Cluster& cluster, const SchedulingClass& of) {
+  std::vector<std::string> wanted;
+  for (const Choice& choice : of.spec.choices) {
+    std::string text = ShortNeeds(choice.resources);
+    if (!choice.selector.empty()) absl::StrAppend(&text, " on ", ToText(choice.selector));
+    if (std::find(wanted.begin(), wanted.end(), text) == wanted.end()) {
+      wanted.push_back(std::move(text));
+    }
+  }
+  const size_t more = wanted.size() > kListedMax ? wanted.size() - kListedMax : 0;
+  if (more > 0) wanted.resize(kListedMax);
+  return absl::StrCat("needs ", of.spec.bundles > 1 ? absl::StrCat(of.spec.bundles, " times ") : "",
+                      absl::StrJoin(wanted, ", or "),
+                      more > 0 ? absl::StrCat(", or ", more, " others") : "", "; ",
+                      WhatIsThere(cluster, of));
+}
+
+std::vector<ChoiceExplanation> ExplainChoices(const Cluster& cluster, const Request& request) {
+  const SchedulingClass& of = *request.of;
+  const std::vector<std::optional<absl::Time>> openings = Openings(request);
+  std::vector<ChoiceExplanation> choices;
+  for (int i = 0; i < of.choices(); ++i) {
+    const Choice& choice = of.spec.choices[i];
+    ChoiceExplanation explanation;
+    explanation.selector = ToText(choice.selector);
+    explanation.needs = ToText(choice.resources);
+    if (i > 0) explanation.own_needs = OwnNeeds(choice.resources, of.spec.choices[0].resources);
+    explanation.state = i < request.open ? ChoiceState::kOpen : ChoiceState::kOpensLater;
+    explanation.opens_at = openings[i];
+    explanation.matching_nodes = static_cast<int>(cluster.index().nodes(of.selectors[i]).size());
+    explanation.nodes = static_cast<int>(cluster.nodes().size());
+    explanation.why = WhyOf(cluster, of, i, request.open);
+    choices.push_back(std::move(explanation));
+  }
+  return choices;
+}
+
+std::string WhatWouldHelp(const Cluster& cluster, const Request& request, absl::Time now) {
+  const SchedulingClass& of = *request.of;
+  std::vector<std::string> helps;
+  const std::vector<std::optional<absl::Time>> openings = Openings(request);
+  for (int i = request.open; i < of.choices(); ++i) {
+    if (!openings[i] || *openings[i] == absl::InfiniteFuture()) continue;
+    helps.push_back(
+        absl::StrCat("choice ", i + 1, " opens in ", ShortDuration(*openings[i] - now)));
+    break;
+  }
+  for (int i = 0; i < request.open; ++i) {
+    const Resources& needs = of.spec.choices[i].resources;
+    const Survey survey = Look(cluster, of, i);
+    if (survey.busy.empty()) continue;
+    const Node* nearest = NearestMiss(survey.busy, needs, /*ever=*/false);
+    std::vector<std::string> kinds;
+    for (const Lack& lack : Lacks(needs, nearest->free, nearest->total)) kinds.push_back(lack.kind);
+    helps.push_back(
+        absl::StrCat("more free ", absl::StrJoin(kinds, " and "), " on ", nearest->name));
+    break;
+  }
+  std::vector<std::string> wanted;
+  for (int i = 0; i < of.choices(); ++i) {
+    if (of.nodes_for_choice[i] > 0) continue;
+    std::string node = NodeWanted(of.spec.choices[i]);
+    if (std::find(wanted.begin(), wanted.end(), node) == wanted.end()) {
+      wanted.push_back(std::move(node));
+    }
+  }
+  if (helps.empty() && wanted.empty()) wanted.push_back(NodeWanted(of.spec.choices[0]));
+  if (wanted.size() > kListedMax) wanted.resize(kListedMax);
+  helps.insert(helps.end(), wanted.begin(), wanted.end());
+  return absl::StrJoin(helps, "; or ");
+}
+
+std::string ShortWhy(const Cluster& cluster, const Request& request, absl::Time now) {
+  const SchedulingClass& of = *request.of;
+  const std::vector<std::optional<absl::Time>> openings = Openings(request);
+  return absl::StrJoin(
+      of.spec.choices, "; ", [&, i = 0](std::string* out, const Choice& choice) mutable {
+        const int number = i++;
+        absl::StrAppend(out, ShortText(choice.selector), ": ");
+        const Survey survey = Look(cluster, of, number);
+        if (survey.matching == 0) {
+          absl::StrAppend(out, "no such node");
+        } else if (number >= request.open) {
+          const std::optional<absl::Time> opens = openings[number];
+          absl::StrAppend(out, !opens ? absl::StrCat("opens with ", number)
+                                      : absl::StrCat("opens in ", ShortDuration(*opens - now)));
+        } else {
+          std::vector<std::string> parts;
+          const auto part = [&](size_t count, absl::string_view what) {
+            if (count == survey.matching) parts.push_back(std::string(what));
+            if (count > 0 && count < survey.matching)
+              parts.push_back(absl::StrCat(count, " ", what));
+          };
+          part(survey.busy.size(), "busy");
+          part(survey.draining.size(), "draining");
+          part(survey.unreachable.size(), "unreachable");
+          part(survey.too_small.size(), "too small");
+          if (parts.empty()) parts.push_back("not room for all bundles");
+          absl::StrAppend(out, Plural(static_cast<int64_t>(survey.matching), "node", "nodes"), ", ",
+                          absl::StrJoin(parts, ", "));
+        }
+      });
+}
+
+std::string WhereText(const Cluster& cluster, const Request& request, int bundle) {
+  const Placement& placement = request.bundles[bundle].placement;
+  const Node* const node = cluster.FindNode(placement.node);
+  std::string text;
+  if (request.of->spec.bundles > 1) text = absl::StrCat("bundle ", bundle, ": ");
+  absl::StrAppend(&text, node == nullptr ? placement.node.ToString() : node->name, ", choice ",
+                  placement.choice + 1, " (",
+                  ToText(request.of->spec.choices[placement.choice].selector), ")");
+  if (!placement.devices.empty()) {
+    absl::StrAppend(&text, placement.devices.size() == 1 ? ", GPU " : ", GPUs ",
+                    absl::StrJoin(placement.devices, ", ", [](std::string* out, GpuShare share) {
+                      absl::StrAppend(out, share.device);
+                    }));
+  }
+  return text;
+}
+
+}  // namespace muster::sched

@@ -1,0 +1,102 @@
+#include "scheduler/node.h"
+
+#include <algorithm>
+
+namespace muster::sched {
+
+Capacity::Capacity(const NodeResources& total)
+    : cpus_(total.cpus),
+      memory_bytes_(total.memory_bytes),
+      devices_(total.gpu_devices),
+      custom_(total.custom) {}
+
+bool Capacity::Fits(const Resources& needs) const {
+  // Nothing asked of the CPUs is there even where they are overcommitted.
+  if (needs.cpus > 0 && needs.cpus > cpus_) return false;
+  return FitsWithoutCpus(needs) && devices_.Fits(needs.gpus);
+}
+
+int64_t Capacity::Count(const Resources& needs, int64_t limit) const {
+  int64_t count = limit;
+  if (needs.cpus > 0) count = std::min(count, std::max(cpus_, int64_t{0}) / needs.cpus);
+  if (needs.memory_bytes > 0) count = std::min(count, memory_bytes_ / needs.memory_bytes);
+  for (const auto& [name, amount] : needs.custom) count = std::min(count, custom(name) / amount);
+  return devices_.Count(needs.gpus, count);
+}
+
+Capacity::Score Capacity::ScoreFor(const Resources& needs) const {
+  return {needs.gpus == 0 && devices_.count() > 0, devices_.LeftOnDevice(needs.gpus),
+          devices_.free() - needs.gpus, cpus_ - needs.cpus, memory_bytes_ - needs.memory_bytes};
+}
+
+std::vector<GpuShare> Capacity::Take(const Resources& needs) {
+  TakeWithoutDevices(needs);
+  return devices_.Take(needs.gpus);
+}
+
+void Capacity::Give(const Resources& needs, const std::vector<GpuShare>& devices) {
+  cpus_ += needs.cpus;
+  memory_bytes_ += needs.memory_bytes;
+  for (const auto& [name, amount] : needs.custom) custom_[name] += amount;
+  devices_.Give(devices);
+}
+
+bool Capacity::TakeHeld(const Resources& needs, const std::vector<GpuShare>& devices) {
+  int64_t held = 0;
+  for (const GpuShare share : devices) held += share.amount;
+  if (held != needs.gpus || !FitsWithoutCpus(needs) || !devices_.TakeExactly(devices)) return false;
+  TakeWithoutDevices(needs);
+  return true;
+}
+
+int64_t Capacity::custom(const std::string& name) const {
+  const auto found = custom_.find(name);
+  return found == custom_.end() ? 0 : found->second;
+}
+
+bool Capacity::FitsWithoutCpus(const Resources& needs) const {
+  if (needs.memory_bytes > memory_bytes_) return false;
+  for (const auto& [name, amount] : needs.custom) {
+    if (amount > custom(name)) return false;
+  }
+  return true;
+}
+
+void Capacity::TakeWithoutDevices(const Resources& needs) {
+  cpus_ -= needs.cpus;
+  memory_bytes_ -= needs.memory_bytes;
+  for (const auto& [name, amount] : needs.custom) custom_[name] -= amount;
+}
+
+Node::Node(NodeId id_in, std::string name_in, Labels labels_in, NodeResources total_in)
+    : id(id_in),
+      name(std::move(name_in)),
+      labels(WithAliases(std::move(labels_in))),
+      total(std::move(total_in)),
+      empty(total),
+      free(total) {}
+
+NodeState Node::state() const {
+  if (draining) return NodeState::kDraining;
+  return reachable ? NodeState::kAlive : NodeState::kUnreachable;
+}
+
+NodeView Node::View() const {
+  NodeView view{.node = id,
+                .name = name,
+                .state = state(),
+                .labels = labels,
+                .total = total,
+                .used = {},
+                .deadline = deadline};
+  view.used.cpus = total.cpus - free.cpus();
+  view.used.gpus = total.gpu_devices * Amount::kUnit - free.devices().free();
+  view.used.memory_bytes = total.memory_bytes - free.memory_bytes();
+  for (const auto& [resource, amount] : total.custom) {
+    const int64_t used = amount - free.custom(resource);
+    if (used != 0) view.used.custom.emplace(resource, used);
+  }
+  return view;
+}
+
+}  // namespace muster::sched

@@ -1,0 +1,298 @@
+#include "scheduler/scheduler.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "scheduler/base/check.h"
+#include "scheduler/scheduler_impl.h"
+
+namespace muster::sched {
+
+// --- Time ---
+
+void Scheduler::Impl::Step(const Event& event, std::vector<Action>& actions) {
+  actions_ = &actions;
+  const bool was_in_grace = InGrace();
+  now_ = std::max(now_, event.at);
+  if (was_in_grace && !InGrace()) topology_changed_ = true;
+  OpenDueChoices();
+  GiveUpAdoptions();
+  Settle();
+  std::visit([this](const auto& what) { On(what); }, event.what);
+  Settle();
+  actions_ = nullptr;
+}
+
+absl::Time Scheduler::Impl::NextTick() const {
+  absl::Time next = absl::InfiniteFuture();
+  if (!timers_.empty()) next = std::min(next, timers_.begin()->first.first);
+  if (!adoptions_.empty()) next = std::min(next, adoptions_.begin()->first);
+  if (waiting_ > 0 && InGrace()) next = std::min(next, GraceEnd());
+  return next;
+}
+
+void Scheduler::Impl::OpenDueChoices() {
+  while (!timers_.empty() && timers_.begin()->first.first <= now_) {
+    SchedulingClass& of = *timers_.begin()->second;
+    const int open = of.head()->open;
+    of.OpenByTime(now_);
+    if (of.head()->open != open) of.blocked = false;
+    Touch(of);
+    Reindex(of);
+  }
+}
+
+void Scheduler::Impl::GiveUpAdoptions() {
+  while (!adoptions_.empty() && adoptions_.begin()->first <= now_) {
+    Request& request = *Find(adoptions_.begin()->second);
+    StopWaitingForMissing(request);
+    for (int bundle = 0; bundle < request.of->spec.bundles; ++bundle) {
+      const NodeId node = request.bundles[bundle].placement.node;
+      if (request.bundles[bundle].state == Bundle::State::kEnded) continue;
+      if (request.bundles[bundle].state == Bundle::State::kRunning) EndBundle(request, bundle);
+      actions_->push_back(LeaseLost{.request = request.id, .bundle = bundle, .node = node});
+    }
+    Forget(request);
+  }
+}
+
+// --- Nodes ---
+
+void Scheduler::Impl::On(const NodeJoined& event) {
+  if (cluster_.FindNode(event.node) != nullptr) return;
+  Node* const node = cluster_.AddNode(event.node, event.name, event.labels, event.total);
+  topology_changed_ = true;
+  for (const HeldLease& held : event.held) Adopt(held, *node);
+  Grew(*node);
+}
+
+void Scheduler::Impl::On(const NodeChanged& event) {
+  Node* const node = cluster_.FindNode(event.node);
+  if (node == nullptr || node->labels == WithAliases(event.labels)) return;
+  cluster_.Relabel(node, event.labels);
+  topology_changed_ = true;
+  Grew(*node);
+}
+
+void Scheduler::Impl::On(const NodeReachable& event) {
+  Node* const node = cluster_.FindNode(event.node);
+  if (node == nullptr || node->reachable == event.reachable) return;
+  node->reachable = event.reachable;
+  Grew(*node);
+}
+
+void Scheduler::Impl::On(const NodeDraining& event) {
+  Node* const node = cluster_.FindNode(event.node);
+  if (node == nullptr) return;
+  node->draining = true;
+  node->deadline = event.deadline;
+}
+
+void Scheduler::Impl::On(const NodeLost& event) {
+  Node* const node = cluster_.FindNode(event.node);
+  if (node == nullptr) return;
+  while (!node->leases.empty()) {
+    const LeaseId lease = *node->leases.begin();  // In order of request and bundle.
+    Request& request = *Find(lease.first);
+    EndBundle(request, lease.second);
+    actions_->push_back(
+        LeaseLost{.request = request.id, .bundle = lease.second, .node = event.node});
+    ForgetIfEnded(request);
+  }
+  EraseById(grown_, node);
+  cluster_.RemoveNode(node);
+  topology_changed_ = true;
+}
+
+// --- Requests ---
+
+void Scheduler::Impl::On(const Requested& event) {
+  if (Request* const known = Find(event.request)) {
+    if (!known->granted()) return;
+    if (known->Has(Bundle::State::kMissing)) {
+      WaitForMissing(*known);
+    } else if (!known->Has(Bundle::State::kEnded)) {
+      SayGrant(*known);
+    }
+    return;
+  }
+  if (const absl::Status status = Validate(event.spec); !status.ok()) {
+    actions_->push_back(
+        Rejected{.request = event.request, .reason = std::string(status.message())});
+    return;
+  }
+  if (waiting_ >= config_.waiting_requests_max) {
+    actions_->push_back(
+        Rejected{.request = event.request,
+                 .reason = absl::StrCat(waiting_,
+                                        " requests wait already, which is the most allowed; try "
+                                        "again later")});
+    return;
+  }
+  Request& request = Add(event.request, event.spec);
+  new_waiting_ = &request;
+  Enqueue(request);
+}
+
+void Scheduler::Impl::On(const RequestCancelled& event) {
+  Request* const request = Find(event.request);
+  if (request == nullptr) return;
+  if (!request->granted()) Dequeue(*request);
+  for (size_t bundle = 0; bundle < request->bundles.size(); ++bundle) {
+    if (request->bundles[bundle].state == Bundle::State::kRunning) {
+      EndBundle(*request, static_cast<int>(bundle));
+    }
+  }
+  Forget(*request);
+}
+
+void Scheduler::Impl::On(const LeaseFinished& event) {
+  Request* const request = Find(event.request);
+  if (Running(request, event.bundle) == nullptr) return;
+  EndBundle(*request, event.bundle);
+  ForgetIfEnded(*request);
+}
+
+void Scheduler::Impl::On(const LeaseBlocked& event) {
+  Bundle* const bundle = Running(Find(event.request), event.bundle);
+  if (bundle == nullptr || bundle->blocked == event.blocked) return;
+  Node& node = *cluster_.FindNode(bundle->placement.node);
+  const int64_t cpus = bundle->placement.resources.cpus;
+  bundle->blocked = event.blocked;
+  if (event.blocked) {
+    node.free.AddCpus(cpus);
+    Grew(node);
+  } else {
+    node.free.AddCpus(-cpus);
+    bundle->may_overcommit = true;
+  }
+}
+
+Request* Scheduler::Impl::Find(RequestId id) const {
+  const auto found = requests_.find(id);
+  return found == requests_.end() ? nullptr : found->second.get();
+}
+
+Bundle* Scheduler::Impl::Running(Request* request, int bundle) {
+  if (request == nullptr || bundle < 0) return nullptr;
+  if (static_cast<size_t>(bundle) >= request->bundles.size()) return nullptr;
+  Bundle& found = request->bundles[bundle];
+  return found.state == Bundle::State::kRunning ? &found : nullptr;
+}
+
+Request& Scheduler::Impl::Add(RequestId id, const RequestSpec& spec) {
+  std::unique_ptr<Request>& slot = requests_[id];
+  MUSTER_CHECK(slot == nullptr);
+  slot = std::make_unique<Request>();
+  slot->id = id;
+  slot->of = cluster_.Use(spec);
+  slot->arrival = next_arrival_++;
+  slot->since = now_;
+  slot->opened_at = now_;
+  return *slot;
+}
+
+void Scheduler::Impl::Forget(Request& request) {
+  MUSTER_CHECK(!request.Has(Bundle::State::kRunning));
+  StopWaitingForMissing(request);
+  if (new_waiting_ == &request) new_waiting_ = nullptr;
+  SchedulingClass* const of = request.of;
+  requests_.erase(request.id);
+  cluster_.Unuse(of);
+}
+
+void Scheduler::Impl::Enqueue(Request& request) {
+  SchedulingClass& of = *request.of;
+  of.Push(&request);
+  ++waiting_;
+  of.OpenByTime(now_);  // Choices without `after` are open from the start.
+  Touch(of);
+  Reindex(of);
+}
+
+void Scheduler::Impl::Dequeue(Request& request) {
+  request.of->Erase(&request);
+  --waiting_;
+  Reindex(*request.of);
+}
+
+void Scheduler::Impl::EndBundle(Request& request, int number) {
+  Bundle& bundle = request.bundles[number];
+  MUSTER_CHECK(bundle.state == Bundle::State::kRunning);
+  Node& node = *cluster_.FindNode(bundle.placement.node);
+  node.free.Give(bundle.placement.resources, bundle.placement.devices);
+  if (bundle.blocked)
+    node.free.AddCpus(-bundle.placement.resources.cpus);  // Lent out: given before.
+  node.leases.erase({request.id, number});
+  bundle.state = Bundle::State::kEnded;
+  Grew(node);
+}
+
+void Scheduler::Impl::ForgetIfEnded(Request& request) {
+  if (!request.Has(Bundle::State::kRunning)) Forget(request);
+}
+
+// --- Leases that were there before ---
+
+void Scheduler::Impl::Adopt(const HeldLease& held, Node& node) {
+  Request* request = Find(held.request);
+  const RequestSpec& spec = request == nullptr ? held.spec : request->of->spec;
+  if (request == nullptr && !Validate(held.spec).ok()) return;
+  const size_t choices = spec.choices.size();
+  if (held.bundle < 0 || held.bundle >= spec.bundles) return;
+  if (held.placement.choice < 0 || static_cast<size_t>(held.placement.choice) >= choices) return;
+  if (!Validate(held.placement.resources).ok()) return;
+  if (request != nullptr && request->granted() &&
+      request->bundles[held.bundle].state != Bundle::State::kMissing) {
+    return;
+  }
+  if (!node.free.TakeHeld(held.placement.resources, held.placement.devices)) return;
+
+  if (request == nullptr) request = &Add(held.request, held.spec);
+  if (!request->granted()) {
+    const bool waited = request->of->segments[request->open].contains(request->arrival);
+    if (waited) Dequeue(*request);
+    request->bundles.resize(static_cast<size_t>(request->of->spec.bundles));
+    if (waited) WaitForMissing(*request);
+  }
+  Bundle& bundle = request->bundles[held.bundle];
+  bundle = {.state = Bundle::State::kRunning, .may_overcommit = true, .placement = held.placement};
+  bundle.placement.node = node.id;
+  node.leases.emplace(request->id, held.bundle);
+  if (request->adopt_by && !request->Has(Bundle::State::kMissing)) {
+    StopWaitingForMissing(*request);
+    if (!request->Has(Bundle::State::kEnded)) Granted(*request);
+  }
+}
+
+void Scheduler::Impl::WaitForMissing(Request& request) {
+  if (request.adopt_by) return;
+  request.adopt_by = now_ + config_.adoption_timeout;
+  adoptions_.emplace(*request.adopt_by, request.id);
+}
+
+void Scheduler::Impl::StopWaitingForMissing(Request& request) {
+  if (!request.adopt_by) return;
+  adoptions_.erase({*request.adopt_by, request.id});
+  request.adopt_by.reset();
+}
+
+// --- The interface ---
+
+Scheduler::Scheduler(SchedulerConfig config) : impl_(std::make_unique<Impl>(config)) {}
+Scheduler::~Scheduler() = default;
+
+void Scheduler::Step(const Event& event, std::vector<Action>& actions) {
+  impl_->Step(event, actions);
+}
+absl::Time Scheduler::NextTick() const { return impl_->NextTick(); }
+std::optional<Explanation> Scheduler::Explain(RequestId request, absl::Time now) const {
+  return impl_->Explain(request, now);
+}
+std::vector<WaitingClass> Scheduler::Waiting(absl::Time now) const { return impl_->Waiting(now); }
+std::vector<NodeView> Scheduler::Nodes() const { return impl_->Nodes(); }
+bool Scheduler::HasWaiting() const { return impl_->HasWaiting(); }
+void Scheduler::CheckInvariants() const { impl_->CheckInvariants(); }
+
+}  // namespace muster::sched

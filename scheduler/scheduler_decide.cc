@@ -1,0 +1,204 @@
+#include <algorithm>
+
+#include "scheduler/base/check.h"
+#include "scheduler/explainer.h"
+#include "scheduler/scheduler_impl.h"
+
+namespace muster::sched {
+
+void Scheduler::Impl::Settle() {
+  do {
+    PlaceAll();
+  } while (OpenByFindings());
+  SayInfeasible();
+  touched_.clear();
+  topology_changed_ = false;
+  new_waiting_ = nullptr;
+}
+
+void Scheduler::Impl::PlaceAll() {
+  // Without a node that grew, only classes that are not known to be blocked can have room.
+  const absl::btree_map<WaitingKey, SchedulingClass*>& candidates =
+      grown_.empty() ? ready_ : order_;
+  for (auto next = candidates.begin(); next != candidates.end();) {
+    const WaitingKey key = next->first;
+    SchedulingClass& of = *next->second;
+    if (!PlaceHead(of)) of.blocked = true;
+    Reindex(of);
+    next =
+        candidates.upper_bound(key);  // A class that was served comes again, by its next request.
+  }
+  grown_.clear();
+}
+
+bool Scheduler::Impl::PlaceHead(SchedulingClass& of) {
+  Request& head = *of.head();
+  return of.spec.bundles == 1 ? PlaceOne(of, head) : PlaceGroup(of, head);
+}
+
+bool Scheduler::Impl::PlaceOne(SchedulingClass& of, Request& head) {
+  const std::optional<Room> room =
+      of.blocked ? FindRoom(of, head.open, grown_) : FindRoom(of, head.open, cluster_.index());
+  if (!room) return false;
+  Dequeue(head);
+  PlaceBundle(head, *room);
+  Granted(head);
+  return true;
+}
+
+bool Scheduler::Impl::PlaceGroup(SchedulingClass& of, Request& head) {
+  if (of.blocked && !FindRoom(of, head.open, grown_)) return false;
+  if (!HasRoomForAll(of, head.open, cluster_.nodes())) return false;
+  Dequeue(head);
+  const size_t bundles = static_cast<size_t>(of.spec.bundles);
+  while (head.bundles.size() < bundles) {
+    const std::optional<Room> room = FindRoom(of, head.open, cluster_.index());
+    if (!room) break;
+    PlaceBundle(head, *room);
+  }
+  if (head.bundles.size() < bundles) {
+    TakeBackBundles(head);
+    for (Node* node : cluster_.nodes()) {
+      if (!node->usable()) continue;
+      const int64_t missing = static_cast<int64_t>(bundles - head.bundles.size());
+      Filling filling = Fill(of, head.open, *node, node->free, missing);
+      for (int choice = filling.start; choice < head.open && filling.bundles > 0; ++choice) {
+        if (!SelectorIndex::Selected(*node, of.selectors[choice])) continue;
+        while (filling.bundles > 0 && node->free.Fits(of.spec.choices[choice].resources)) {
+          PlaceBundle(head, Room{.node = node, .choice = choice});
+          --filling.bundles;
+        }
+      }
+    }
+  }
+  MUSTER_CHECK(head.bundles.size() == bundles);
+  Granted(head);
+  return true;
+}
+
+void Scheduler::Impl::PlaceBundle(Request& request, const Room& room) {
+  const Resources& needs = request.of->spec.choices[room.choice].resources;
+  const int number = static_cast<int>(request.bundles.size());
+  Bundle bundle{.state = Bundle::State::kRunning};
+  bundle.placement = {.node = room.node->id,
+                      .choice = room.choice,
+                      .resources = needs,
+                      .devices = room.node->free.Take(needs)};
+  room.node->leases.emplace(request.id, number);
+  request.bundles.push_back(std::move(bundle));
+}
+
+void Scheduler::Impl::TakeBackBundles(Request& request) {
+  while (!request.bundles.empty()) {
+    const Placement& placement = request.bundles.back().placement;
+    Node& node = *cluster_.FindNode(placement.node);
+    node.free.Give(placement.resources, placement.devices);
+    node.leases.erase({request.id, static_cast<int>(request.bundles.size()) - 1});
+    request.bundles.pop_back();
+  }
+}
+
+void Scheduler::Impl::Granted(Request& request) {
+  request.waited = now_ - request.since;
+  SayGrant(request);
+}
+
+void Scheduler::Impl::SayGrant(const Request& request) {
+  Grant grant{.request = request.id};
+  grant.placements.reserve(request.bundles.size());
+  for (const Bundle& bundle : request.bundles) grant.placements.push_back(bundle.placement);
+  actions_->push_back(std::move(grant));
+}
+
+// What is found about the choices of a request that waits depends on the nodes there are, not on
+// what is free of them: it is infeasible, or else busy. So only new nodes, labels and requests are
+// a reason to look.
+bool Scheduler::Impl::OpenByFindings() {
+  bool any = false;
+  for (SchedulingClass* of : ClassesToLookAt()) {
+    const int open = of->head()->open;
+    if (!of->OpenByFindings(now_, !InGrace())) continue;
+    any = true;
+    if (of->head()->open != open) of->blocked = false;
+    Reindex(*of);
+  }
+  return any;
+}
+
+std::vector<SchedulingClass*> Scheduler::Impl::ClassesToLookAt() const {
+  std::vector<SchedulingClass*> classes;
+  if (topology_changed_) {
+    for (const auto& [key, of] : order_) classes.push_back(of);
+    return classes;
+  }
+  for (const uint64_t id : touched_) {
+    const auto found = cluster_.classes().find(id);
+    if (found != cluster_.classes().end() && found->second->waits()) {
+      classes.push_back(found->second.get());
+    }
+  }
+  return classes;
+}
+
+void Scheduler::Impl::SayInfeasible() {
+  if (InGrace()) return;
+  for (SchedulingClass* of : ClassesToLookAt()) {
+    if (topology_changed_) of->infeasible_reason.clear();
+    if (of->Feasible()) {
+      of->said_infeasible = false;
+    } else if (!of->said_infeasible) {
+      SayInfeasible(*of, of->Queue());
+    } else if (new_waiting_ != nullptr && new_waiting_->of == of) {
+      SayInfeasible(*of, {new_waiting_});
+    }
+  }
+}
+
+void Scheduler::Impl::SayInfeasible(SchedulingClass& of, const std::vector<Request*>& to) {
+  if (of.infeasible_reason.empty()) of.infeasible_reason = InfeasibleReason(cluster_, of);
+  of.said_infeasible = true;
+  const bool fail = of.spec.fail_if_infeasible;
+  const std::string reason = of.infeasible_reason;  // The class may go with its last request.
+  for (Request* request : to) {
+    actions_->push_back(Infeasible{.request = request->id, .failed = fail, .reason = reason});
+    if (!fail) continue;
+    Dequeue(*request);
+    Forget(*request);
+  }
+}
+
+// --- Indexes ---
+
+void Scheduler::Impl::Reindex(SchedulingClass& of) {
+  std::optional<WaitingKey> key;
+  std::optional<absl::Time> due;
+  if (of.waits()) {
+    key = of.key();
+    if (const absl::Time next = of.NextDue(); next != absl::InfiniteFuture()) due = next;
+  } else {
+    of.blocked = false;  // Room that comes while none waits is not noted.
+    of.said_infeasible = false;
+  }
+  if (of.indexed_key != key) {
+    if (of.indexed_key) order_.erase(*of.indexed_key);
+    if (key) order_.emplace(*key, &of);
+    of.indexed_key = key;
+  }
+  const std::optional<WaitingKey> ready = of.blocked ? std::nullopt : key;
+  if (of.indexed_ready != ready) {
+    if (of.indexed_ready) ready_.erase(*of.indexed_ready);
+    if (ready) ready_.emplace(*ready, &of);
+    of.indexed_ready = ready;
+  }
+  if (of.indexed_due != due) {
+    if (of.indexed_due) timers_.erase({*of.indexed_due, of.id});
+    if (due) timers_.emplace(std::pair(*due, of.id), &of);
+    of.indexed_due = due;
+  }
+}
+
+void Scheduler::Impl::Grew(Node& node) {
+  if (node.usable()) InsertById(grown_, &node);
+}
+
+}  // namespace muster::sched

@@ -1,0 +1,107 @@
+// The inside of Scheduler: one class in three files. scheduler.cc takes events, scheduler_decide.cc
+// places and opens choices, scheduler_report.cc explains and checks.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "absl/container/btree_map.h"
+#include "absl/container/btree_set.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/time/time.h"
+#include "scheduler/cluster.h"
+#include "scheduler/placer.h"
+#include "scheduler/scheduler.h"
+
+namespace muster::sched {
+
+class Scheduler::Impl {
+ public:
+  explicit Impl(SchedulerConfig config)
+      : config_(config), cluster_(config.lost_nodes_kept, config.idle_classes_kept) {}
+
+  void Step(const Event& event, std::vector<Action>& actions);
+  absl::Time NextTick() const;
+  std::optional<Explanation> Explain(RequestId id, absl::Time now) const;
+  std::vector<WaitingClass> Waiting(absl::Time now) const;
+  std::vector<NodeView> Nodes() const { return cluster_.Views(); }
+  bool HasWaiting() const { return waiting_ > 0; }
+  void CheckInvariants() const;
+
+ private:
+  void On(const NodeJoined& event);
+  void On(const NodeChanged& event);
+  void On(const NodeReachable& event);
+  void On(const NodeDraining& event);
+  void On(const NodeLost& event);
+  void On(const Requested& event);
+  void On(const RequestCancelled& event);
+  void On(const LeaseFinished& event);
+  void On(const LeaseBlocked& event);
+  void On(const Tick&) {}
+
+  // --- Time ---
+  absl::Time GraceEnd() const { return config_.start + config_.infeasible_grace; }
+  bool InGrace() const { return now_ < GraceEnd(); }
+  void OpenDueChoices();
+  void GiveUpAdoptions();
+
+  // --- Deciding ---
+  void Settle();  // Until nothing more can be placed, opened or said.
+  void PlaceAll();
+  bool PlaceHead(SchedulingClass& of);
+  bool PlaceOne(SchedulingClass& of, Request& head);
+  bool PlaceGroup(SchedulingClass& of, Request& head);
+  void PlaceBundle(Request& request, const Room& room);
+  void TakeBackBundles(Request& request);
+  bool OpenByFindings();
+  std::vector<SchedulingClass*> ClassesToLookAt() const;  // Among those that wait.
+  void SayInfeasible();
+  void SayInfeasible(SchedulingClass& of, const std::vector<Request*>& to);
+
+  // --- Requests ---
+  Request* Find(RequestId id) const;
+  static Bundle* Running(Request* request, int bundle);  // Null: there is no such lease.
+  Request& Add(RequestId id, const RequestSpec& spec);
+  void Forget(Request& request);
+  void Enqueue(Request& request);
+  void Dequeue(Request& request);
+  void Granted(Request& request);  // All its bundles have their placement.
+  void SayGrant(const Request& request);
+  void EndBundle(Request& request, int bundle);
+  void ForgetIfEnded(Request& request);
+  void Adopt(const HeldLease& held, Node& node);
+  void WaitForMissing(Request& request);
+  void StopWaitingForMissing(Request& request);
+
+  // --- Indexes ---
+  void Reindex(SchedulingClass& of);
+  void Grew(Node& node);
+  void Touch(SchedulingClass& of) { touched_.insert(of.id); }
+
+  const SchedulerConfig config_;
+  Cluster cluster_;
+  absl::Time now_ = absl::InfinitePast();
+  std::vector<Action>* actions_ = nullptr;  // During Step().
+
+  absl::flat_hash_map<RequestId, std::unique_ptr<Request>> requests_;
+  uint64_t next_arrival_ = 1;
+  int64_t waiting_ = 0;
+
+  // Classes with waiting requests: all of them, those not known to be blocked, and by their next
+  // timer.
+  absl::btree_map<WaitingKey, SchedulingClass*> order_;
+  absl::btree_map<WaitingKey, SchedulingClass*> ready_;
+  absl::btree_map<std::pair<absl::Time, uint64_t>, SchedulingClass*> timers_;
+  absl::btree_set<std::pair<absl::Time, RequestId>> adoptions_;
+
+  // Since the last decision:
+  std::vector<Node*> grown_;       // Usable nodes with more room, or labels that may match more.
+  bool topology_changed_ = false;  // Nodes or labels, or the grace is over.
+  absl::btree_set<uint64_t> touched_;  // Classes whose queue or open choices changed.
+  Request* new_waiting_ = nullptr;     // What the event brought.
+};
+
+}  // namespace muster::sched

@@ -1,0 +1,118 @@
+// A scheduling class: all requests with one spec, their queue, and what the cluster could ever do
+// for them.
+//
+// The queue is oldest first. How many of its choices are open is known for each waiting request;
+// since `after` and findings are those of the class, an older request never has fewer open than a
+// younger one, so the queue is kept in segments by that number, and the first of a segment is the
+// first whose timer ends.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/container/btree_map.h"
+#include "absl/time/time.h"
+#include "scheduler/choice.h"
+#include "scheduler/events.h"
+#include "scheduler/ids.h"
+
+namespace muster::sched {
+
+struct Node;
+struct SchedulingClass;
+
+struct Bundle {
+  // Missing: granted before a restart of the head, not seen since.
+  enum class State { kMissing, kRunning, kEnded };
+  State state = State::kMissing;
+  bool blocked = false;         // Its CPUs are lent out.
+  bool may_overcommit = false;  // It took CPUs back, or joined held.
+  Placement placement{};
+};
+
+struct Request {
+  RequestId id{};
+  SchedulingClass* of = nullptr;
+  uint64_t arrival = 0;
+  absl::Time since{};                    // When it came.
+  absl::Time opened_at{};                // When the last of the open choices opened.
+  int open = 1;                          // Choices 0 to open - 1 are open.
+  absl::Duration waited{};               // Granted: how long it had waited.
+  std::vector<Bundle> bundles{};         // Empty while it waits.
+  std::optional<absl::Time> adopt_by{};  // Asked for again, and some of its bundles are missing.
+
+  bool granted() const { return !bundles.empty(); }
+  bool Has(Bundle::State state) const {
+    for (const Bundle& bundle : bundles) {
+      if (bundle.state == state) return true;
+    }
+    return false;
+  }
+};
+
+// The place of a class among those that wait: higher priority first, then by the oldest request.
+struct WaitingKey {
+  int64_t minus_priority = 0;
+  uint64_t arrival = 0;
+
+  friend bool operator==(WaitingKey a, WaitingKey b) {
+    return a.minus_priority == b.minus_priority && a.arrival == b.arrival;
+  }
+  friend bool operator<(WaitingKey a, WaitingKey b) {
+    return a.minus_priority != b.minus_priority ? a.minus_priority < b.minus_priority
+                                                : a.arrival < b.arrival;
+  }
+};
+
+struct SchedulingClass {
+  SchedulingClass(uint64_t id_in, RequestSpec spec_in);
+
+  const uint64_t id;
+  const RequestSpec spec;
+  std::vector<int> selectors{};  // By choice: its number in the SelectorIndex.
+  int requests = 0;              // Waiting or granted.
+
+  // --- What the nodes there are could ever hold, all of it free ---
+  std::vector<int64_t> nodes_for_choice{};  // By choice: nodes that could hold a bundle.
+  std::vector<int64_t>
+      bundles_for_open{};  // By number of open choices: bundles, each node counting
+                           // up to spec.bundles; see scheduler.h on filling a node.
+  void Count(const Node& node, int64_t sign);  // Adds or takes away what a node could hold.
+  bool Feasible(int open) const { return bundles_for_open[open] >= spec.bundles; }
+  bool Feasible() const { return Feasible(choices()); }
+  // What is found about all open choices where a request waits for them. Bits of Finding.
+  uint8_t Findings(int open) const;
+
+  // --- The queue ---
+  int choices() const { return static_cast<int>(spec.choices.size()); }
+  bool waits() const { return waiting > 0; }
+  Request* head() const;                         // Null where none waits.
+  int64_t Before(const Request& request) const;  // How many wait in front of it.
+  std::vector<Request*> Queue() const;           // Oldest first.
+  WaitingKey key() const { return {-int64_t{spec.priority}, head()->arrival}; }
+  void Push(Request* request);
+  void Erase(Request* request);
+  // Opens what is due by then, each at its own time. True if a request has more open choices now.
+  bool OpenByTime(absl::Time now);
+  // Opens at `now` what findings open. `infeasible_counts` is false while nodes may still be on
+  // their way.
+  bool OpenByFindings(absl::Time now, bool infeasible_counts);
+  absl::Time NextDue() const;  // InfiniteFuture() if nothing waits for its time.
+
+  // By number of open choices, then arrival. Index 0 is never used.
+  std::vector<absl::btree_map<uint64_t, Request*>> segments{};
+  int64_t waiting = 0;
+
+  // --- Kept by the scheduler ---
+  bool blocked = false;  // The head has no room on any node that has not grown since it was tried.
+  bool said_infeasible = false;     // To all that wait.
+  std::string infeasible_reason{};  // Empty: to be made.
+  std::optional<WaitingKey> indexed_key{};
+  std::optional<WaitingKey> indexed_ready{};
+  std::optional<absl::Time> indexed_due{};
+  std::optional<uint64_t> idle_since{};
+};
+
+}  // namespace muster::sched
