@@ -154,7 +154,7 @@ class RunningHead final : public Head, public HeadListener {
       {
         MutexLock lock(&mutex_);
         while (mailbox_.empty() && !stop_ && MonotonicNow() < next) {
-          changed_.WaitUntil(&mutex_, next);
+          changed_.WaitFor(&mutex_, next - MonotonicNow());
         }
         if (stop_) break;
         std::swap(mails, mailbox_);
