@@ -27,3 +27,6 @@
 #include "muster/serialization.h"
 #include "muster/task.h"
 #include "muster/task_info.h"
+#if __has_include("muster/collective.h")
+#include "muster/collective.h"
+#endif
