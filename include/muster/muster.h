@@ -18,6 +18,7 @@
 //   serialization.h  which types can be sent; MUSTER_FIELDS(Point, x, y); for your own
 #pragma once
 
+#include "muster/collective.h"
 #include "muster/get.h"
 #include "muster/group.h"
 #include "muster/init.h"
@@ -27,6 +28,3 @@
 #include "muster/serialization.h"
 #include "muster/task.h"
 #include "muster/task_info.h"
-#if __has_include("muster/collective.h")
-#include "muster/collective.h"
-#endif

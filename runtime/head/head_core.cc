@@ -156,7 +156,7 @@ void HeadCore::On(const FromWorker& from) {
         SayLine(absl::StrCat("node ", node.name, " keeps its labels: ", labels.status().message()), true);
         break;
       }
-      Schedule(sched::NodeChanged{node.id, *std::move(labels)});
+      Schedule(sched::NodeChanged{node.id, sched::WithAliases(*std::move(labels))});
       break;
     }
     case v1::WorkerMessage::kDraining: {

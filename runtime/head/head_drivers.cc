@@ -87,7 +87,9 @@ HeadCore::Driver& HeadCore::DriverOrUnseen(uint64_t id) {
 
 void HeadCore::OnRequest(Driver& driver, const v1::LeaseRequest& message) {
   if (driver.requests.contains(message.request())) return;  // Said again after a reconnect.
-  absl::StatusOr<sched::RequestSpec> spec = FromProto(message.spec());
+  // Leases are never shared between drivers, nor between the tasks of classes that one driver keeps apart.
+  absl::StatusOr<sched::RequestSpec> spec =
+      FromProto(message.spec(), absl::StrFormat("%016x/%d", driver.id, message.task_class()));
   if (!spec.ok()) {
     v1::ToDriver rejected;
     rejected.mutable_rejected()->set_request(message.request());
@@ -95,8 +97,6 @@ void HeadCore::OnRequest(Driver& driver, const v1::LeaseRequest& message) {
     Tell(driver, std::move(rejected));
     return;
   }
-  // Leases are never shared between drivers, nor between the tasks of classes that one driver keeps apart.
-  spec->owner = absl::StrFormat("%016x/%d", driver.id, message.task_class());
   Request request;
   request.id = RequestId{++last_request_};
   request.driver = driver.id;

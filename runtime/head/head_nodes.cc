@@ -69,6 +69,7 @@ void HeadCore::Join(ConnectionId connection, const v1::WorkerHello& hello) {
   node.connection = connection;
   node.heard = now_;
   node.hello = hello;
+  *labels = sched::WithAliases(*std::move(labels));
   (*labels)["ray.io/node-id"] = name;
   v1::Entry& id_label = *node.hello.add_labels();
   id_label.set_key("ray.io/node-id");
@@ -95,13 +96,12 @@ void HeadCore::Join(ConnectionId connection, const v1::WorkerHello& hello) {
 // will come; the worker says again where the lease's executor listens.
 void HeadCore::Adopt(Node& node, const v1::HeldLease& held, std::vector<sched::HeldLease>& adopted) {
   const v1::LeaseKey& key = held.lease();
-  absl::StatusOr<sched::RequestSpec> spec = FromProto(held.spec());
+  absl::StatusOr<sched::RequestSpec> spec = FromProto(held.spec(), absl::StrFormat("%016x/held", key.driver()));
   absl::StatusOr<sched::Placement> placement = FromProto(held.placement(), node.id);
   if (!spec.ok() || !placement.ok() || key.bundle() >= static_cast<uint32_t>(spec->bundles)) {
     StopLeaseOn(node, key, true, "its description cannot be read");
     return;
   }
-  spec->owner = absl::StrFormat("%016x/held", key.driver());
   Driver& driver = DriverOrUnseen(key.driver());
   auto number = driver.requests.find(key.request());
   if (number != driver.requests.end() && !requests_.at(number->second).granted) {

@@ -1,84 +1,92 @@
 #include "runtime/wire/convert.h"
 
+#include <limits>
 #include <map>
-#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "runtime/wire/protocol.h"
 #include "scheduler/base/status_macros.h"
 
 namespace muster {
 namespace {
 
-using Custom = google::protobuf::RepeatedPtrField<v1::NamedAmount>;
+constexpr size_t kNameBytesMax = 4096;
+constexpr uint32_t kAdvanceOnBits = 1 | 2 | 4 | 8;
 
-absl::StatusOr<absl::btree_map<std::string, int64_t>> CustomFromProto(const Custom& custom) {
-  absl::btree_map<std::string, int64_t> amounts;
-  for (const v1::NamedAmount& entry : custom) {
-    if (!amounts.emplace(entry.name(), entry.amount()).second) {
-      return absl::InvalidArgumentError(absl::StrCat("resource \"", entry.name(), "\" is given twice"));
+// "choices[1].": in front of what `status` says.
+absl::Status In(absl::string_view where, const absl::Status& status) {
+  if (status.ok()) return status;
+  return absl::Status(status.code(), absl::StrCat(where, status.message()));
+}
+
+absl::Status Bad(absl::string_view field, int64_t value, absl::string_view allowed) {
+  return absl::InvalidArgumentError(absl::StrCat(field, " is ", value, "; allowed: ", allowed));
+}
+
+using NamedAmounts = google::protobuf::RepeatedPtrField<v1::NamedAmount>;
+
+absl::StatusOr<absl::btree_map<std::string, int64_t>> CustomFromProto(const NamedAmounts& amounts) {
+  absl::btree_map<std::string, int64_t> custom;
+  for (const v1::NamedAmount& amount : amounts) {
+    if (!custom.emplace(amount.name(), amount.amount()).second) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("custom resource \"", amount.name(), "\" is there twice"));
     }
   }
-  return amounts;
+  return custom;
 }
 
-void CustomToProto(const absl::btree_map<std::string, int64_t>& amounts, Custom& custom) {
-  for (const auto& [name, amount] : amounts) {
-    v1::NamedAmount& entry = *custom.Add();
-    entry.set_name(name);
-    entry.set_amount(amount);
+void CustomToProto(const absl::btree_map<std::string, int64_t>& custom, NamedAmounts* amounts) {
+  for (const auto& [name, amount] : custom) {
+    v1::NamedAmount* const entry = amounts->Add();
+    entry->set_name(name);
+    entry->set_amount(amount);
   }
 }
 
-absl::StatusOr<sched::Choice> FromProto(const v1::Choice& choice) {
-  std::map<std::string, std::string> text;
-  for (const v1::Entry& entry : choice.selector()) {
-    if (!text.emplace(entry.key(), entry.value()).second) {
-      return absl::InvalidArgumentError(absl::StrCat("label selector: key \"", entry.key(), "\" is given twice"));
-    }
-  }
-  sched::Choice value;
-  MUSTER_ASSIGN_OR_RETURN(value.selector, sched::LabelSelector::Parse(text));
-  MUSTER_ASSIGN_OR_RETURN(value.resources, muster::FromProto(choice.resources()));
-  value.after = absl::Nanoseconds(choice.after_ns());
-  if (choice.advance_on() > 15) {
-    return absl::InvalidArgumentError(absl::StrCat("advance_on is ", choice.advance_on(), "; allowed: 0 to 15"));
-  }
-  value.advance_on = static_cast<uint8_t>(choice.advance_on());
-  return value;
-}
-
-}  // namespace
-
-absl::StatusOr<sched::Labels> LabelsFromProto(const google::protobuf::RepeatedPtrField<v1::Entry>& entries) {
-  sched::Labels labels;
+// Labels and selectors are maps of texts on the wire.
+template <typename Map>
+absl::StatusOr<Map> MapFromProto(absl::string_view what, const Entries& entries) {
+  Map map;
   for (const v1::Entry& entry : entries) {
-    if (!labels.emplace(entry.key(), entry.value()).second) {
-      return absl::InvalidArgumentError(absl::StrCat("label \"", entry.key(), "\" is given twice"));
+    if (!map.emplace(entry.key(), entry.value()).second) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(what, " \"", entry.key(), "\" is there twice"));
     }
   }
-  MUSTER_RETURN_IF_ERROR(sched::ValidateLabels(labels));
-  return sched::WithAliases(std::move(labels));
+  return map;
 }
 
-google::protobuf::RepeatedPtrField<v1::Entry> LabelsToProto(const sched::Labels& labels) {
-  google::protobuf::RepeatedPtrField<v1::Entry> entries;
-  for (const auto& [key, value] : labels) {
-    v1::Entry& entry = *entries.Add();
-    entry.set_key(key);
-    entry.set_value(value);
+template <typename Map>
+Entries MapToProto(const Map& map) {
+  Entries entries;
+  for (const auto& [key, value] : map) {
+    v1::Entry* const entry = entries.Add();
+    entry->set_key(key);
+    entry->set_value(value);
   }
   return entries;
 }
 
-absl::StatusOr<sched::Resources> FromProto(const v1::Resources& resources) {
-  sched::Resources value;
-  value.cpus = resources.cpus();
-  value.gpus = resources.gpus();
-  value.memory_bytes = resources.memory_bytes();
-  MUSTER_ASSIGN_OR_RETURN(value.custom, CustomFromProto(resources.custom()));
-  MUSTER_RETURN_IF_ERROR(sched::Validate(value));
-  return value;
+}  // namespace
+
+absl::StatusOr<sched::Labels> LabelsFromProto(const Entries& entries) {
+  MUSTER_ASSIGN_OR_RETURN(sched::Labels labels, MapFromProto<sched::Labels>("label", entries));
+  MUSTER_RETURN_IF_ERROR(sched::ValidateLabels(labels));
+  return labels;
+}
+
+Entries LabelsToProto(const sched::Labels& labels) { return MapToProto(labels); }
+
+absl::StatusOr<sched::Resources> FromProto(const v1::Resources& proto) {
+  sched::Resources resources;
+  resources.cpus = proto.cpus();
+  resources.gpus = proto.gpus();
+  resources.memory_bytes = proto.memory_bytes();
+  MUSTER_ASSIGN_OR_RETURN(resources.custom, CustomFromProto(proto.custom()));
+  MUSTER_RETURN_IF_ERROR(sched::Validate(resources));
+  return resources;
 }
 
 v1::Resources ToProto(const sched::Resources& resources) {
@@ -86,70 +94,134 @@ v1::Resources ToProto(const sched::Resources& resources) {
   proto.set_cpus(resources.cpus);
   proto.set_gpus(resources.gpus);
   proto.set_memory_bytes(resources.memory_bytes);
-  CustomToProto(resources.custom, *proto.mutable_custom());
+  CustomToProto(resources.custom, proto.mutable_custom());
   return proto;
 }
 
-absl::StatusOr<sched::NodeResources> FromProto(const v1::NodeResources& resources) {
-  sched::NodeResources value;
-  value.cpus = resources.cpus();
-  value.gpu_devices = resources.gpus_size();
-  value.memory_bytes = resources.memory_bytes();
-  MUSTER_ASSIGN_OR_RETURN(value.custom, CustomFromProto(resources.custom()));
-  MUSTER_RETURN_IF_ERROR(sched::Validate(value));
-  return value;
+absl::StatusOr<sched::NodeResources> FromProto(const v1::NodeResources& proto) {
+  if (proto.gpus_size() > sched::kGpuDevicesMax) {
+    return Bad("gpus", proto.gpus_size(),
+               absl::StrCat("at most ", sched::kGpuDevicesMax, " devices"));
+  }
+  sched::NodeResources total;
+  total.cpus = proto.cpus();
+  total.gpu_devices = proto.gpus_size();
+  total.memory_bytes = proto.memory_bytes();
+  MUSTER_ASSIGN_OR_RETURN(total.custom, CustomFromProto(proto.custom()));
+  MUSTER_RETURN_IF_ERROR(sched::Validate(total));
+  return total;
 }
 
-absl::StatusOr<sched::RequestSpec> FromProto(const v1::RequestSpec& spec) {
-  sched::RequestSpec value;
-  for (const v1::Choice& choice : spec.choices()) {
-    MUSTER_ASSIGN_OR_RETURN(sched::Choice one, FromProto(choice));
-    value.choices.push_back(std::move(one));
+v1::NodeResources ToProto(const sched::NodeResources& total) {
+  v1::NodeResources proto;
+  proto.set_cpus(total.cpus);
+  for (int i = 0; i < total.gpu_devices; ++i) proto.add_gpus();
+  proto.set_memory_bytes(total.memory_bytes);
+  CustomToProto(total.custom, proto.mutable_custom());
+  return proto;
+}
+
+absl::StatusOr<sched::LabelSelector> SelectorFromProto(const Entries& entries) {
+  using Texts = std::map<std::string, std::string>;
+  MUSTER_ASSIGN_OR_RETURN(const Texts texts, MapFromProto<Texts>("label selector", entries));
+  return sched::LabelSelector::Parse(texts);
+}
+
+Entries SelectorToProto(const sched::LabelSelector& selector) {
+  return MapToProto(selector.ToMap());
+}
+
+absl::StatusOr<sched::Choice> FromProto(const v1::Choice& proto) {
+  sched::Choice choice;
+  MUSTER_ASSIGN_OR_RETURN(choice.selector, SelectorFromProto(proto.selector()));
+  absl::StatusOr<sched::Resources> resources = FromProto(proto.resources());
+  MUSTER_RETURN_IF_ERROR(In("resources.", resources.status()));
+  choice.resources = *std::move(resources);
+  if (proto.after_ns() < 0) return Bad("after_ns", proto.after_ns(), "0 and more");
+  choice.after = absl::Nanoseconds(proto.after_ns());
+  if ((proto.advance_on() & ~kAdvanceOnBits) != 0) {
+    return Bad("advance_on", proto.advance_on(), "bits 1, 2, 4 and 8");
   }
-  if (spec.bundles() > static_cast<uint32_t>(sched::kBundlesMax)) {
-    return absl::InvalidArgumentError(absl::StrCat("bundles is ", spec.bundles(), "; at most ", sched::kBundlesMax));
+  choice.advance_on = static_cast<uint8_t>(proto.advance_on());
+  return choice;
+}
+
+v1::Choice ToProto(const sched::Choice& choice) {
+  v1::Choice proto;
+  *proto.mutable_selector() = SelectorToProto(choice.selector);
+  *proto.mutable_resources() = ToProto(choice.resources);
+  proto.set_after_ns(absl::ToInt64Nanoseconds(choice.after));
+  proto.set_advance_on(choice.advance_on);
+  return proto;
+}
+
+absl::StatusOr<sched::RequestSpec> FromProto(const v1::RequestSpec& proto, std::string owner) {
+  if (proto.choices_size() > sched::kChoicesMax) {
+    return Bad("choices", proto.choices_size(), absl::StrCat("1 to ", sched::kChoicesMax));
   }
-  value.bundles = static_cast<int>(spec.bundles());
-  value.priority = spec.priority();
-  value.fail_if_infeasible = spec.fail_if_infeasible();
-  value.name = spec.name();
-  MUSTER_RETURN_IF_ERROR(sched::Validate(value));
-  return value;
+  sched::RequestSpec spec;
+  for (int i = 0; i < proto.choices_size(); ++i) {
+    absl::StatusOr<sched::Choice> choice = FromProto(proto.choices(i));
+    MUSTER_RETURN_IF_ERROR(In(absl::StrCat("choices[", i, "]."), choice.status()));
+    spec.choices.push_back(*std::move(choice));
+  }
+  if (proto.bundles() > static_cast<uint32_t>(sched::kBundlesMax)) {
+    return Bad("bundles", proto.bundles(), absl::StrCat("1 to ", sched::kBundlesMax));
+  }
+  if (proto.name().size() > kNameBytesMax) {
+    return Bad("name.size()", static_cast<int64_t>(proto.name().size()),
+               absl::StrCat("at most ", kNameBytesMax));
+  }
+  spec.bundles = static_cast<int>(proto.bundles());
+  spec.priority = proto.priority();
+  spec.fail_if_infeasible = proto.fail_if_infeasible();
+  spec.name = proto.name();
+  spec.owner = std::move(owner);
+  MUSTER_RETURN_IF_ERROR(sched::Validate(spec));
+  return spec;
 }
 
 v1::RequestSpec ToProto(const sched::RequestSpec& spec) {
   v1::RequestSpec proto;
-  for (const sched::Choice& choice : spec.choices) {
-    v1::Choice& out = *proto.add_choices();
-    for (const auto& [key, text] : choice.selector.ToMap()) {
-      v1::Entry& entry = *out.add_selector();
-      entry.set_key(key);
-      entry.set_value(text);
-    }
-    *out.mutable_resources() = ToProto(choice.resources);
-    out.set_after_ns(absl::ToInt64Nanoseconds(choice.after));
-    out.set_advance_on(choice.advance_on);
-  }
+  for (const sched::Choice& choice : spec.choices) *proto.add_choices() = ToProto(choice);
   proto.set_bundles(static_cast<uint32_t>(spec.bundles));
   proto.set_priority(spec.priority);
   proto.set_fail_if_infeasible(spec.fail_if_infeasible);
-  proto.set_name(spec.name);
+  proto.set_name(ToUtf8(spec.name));
   return proto;
 }
 
-absl::StatusOr<sched::Placement> FromProto(const v1::Placement& placement, NodeId node) {
-  sched::Placement value;
-  value.node = node;
-  value.choice = static_cast<int>(placement.choice());
-  MUSTER_ASSIGN_OR_RETURN(value.resources, FromProto(placement.resources()));
-  for (const v1::DeviceShare& share : placement.devices()) {
-    if (share.device() >= static_cast<uint32_t>(sched::kGpuDevicesMax) || share.amount() <= 0 ||
-        share.amount() > sched::Amount::kUnit) {
-      return absl::InvalidArgumentError(absl::StrCat("device ", share.device(), " with ", share.amount(), "/10000 cannot be"));
-    }
-    value.devices.push_back(sched::GpuShare{static_cast<int>(share.device()), share.amount()});
+absl::StatusOr<sched::Placement> FromProto(const v1::Placement& proto, NodeId node) {
+  if (proto.choice() >= static_cast<uint32_t>(sched::kChoicesMax)) {
+    return Bad("choice", proto.choice(), absl::StrCat("0 to ", sched::kChoicesMax - 1));
   }
-  return value;
+  sched::Placement placement;
+  placement.node = node;
+  placement.choice = static_cast<int>(proto.choice());
+  absl::StatusOr<sched::Resources> resources = FromProto(proto.resources());
+  MUSTER_RETURN_IF_ERROR(In("resources.", resources.status()));
+  placement.resources = *std::move(resources);
+  int64_t held = 0;
+  for (int i = 0; i < proto.devices_size(); ++i) {
+    const v1::DeviceShare& share = proto.devices(i);
+    const std::string field = absl::StrCat("devices[", i, "].");
+    const int64_t first = i == 0 ? 0 : int64_t{proto.devices(i - 1).device()} + 1;
+    if (share.device() < first || share.device() >= static_cast<uint32_t>(sched::kGpuDevicesMax)) {
+      return Bad(absl::StrCat(field, "device"), share.device(),
+                 absl::StrCat(first, " to ", sched::kGpuDevicesMax - 1, ", in order"));
+    }
+    if (share.amount() < 1 || share.amount() > sched::Amount::kUnit) {
+      return Bad(absl::StrCat(field, "amount"), share.amount(),
+                 absl::StrCat("1 to ", sched::Amount::kUnit));
+    }
+    held += share.amount();
+    placement.devices.push_back(
+        {.device = static_cast<int>(share.device()), .amount = share.amount()});
+  }
+  if (held != placement.resources.gpus) {
+    return Bad("devices' sum", held, absl::StrCat("resources.gpus, ", placement.resources.gpus));
+  }
+  return placement;
 }
 
 v1::Placement ToProto(const sched::Placement& placement) {
@@ -157,10 +229,44 @@ v1::Placement ToProto(const sched::Placement& placement) {
   proto.set_choice(static_cast<uint32_t>(placement.choice));
   *proto.mutable_resources() = ToProto(placement.resources);
   for (const sched::GpuShare& share : placement.devices) {
-    v1::DeviceShare& out = *proto.add_devices();
-    out.set_device(static_cast<uint32_t>(share.device));
-    out.set_amount(share.amount);
+    v1::DeviceShare* const device = proto.add_devices();
+    device->set_device(static_cast<uint32_t>(share.device));
+    device->set_amount(share.amount);
   }
+  return proto;
+}
+
+absl::StatusOr<sched::HeldLease> FromProto(const v1::HeldLease& proto, NodeId node,
+                                           std::string owner) {
+  sched::HeldLease held;
+  absl::StatusOr<sched::RequestSpec> spec = FromProto(proto.spec(), std::move(owner));
+  MUSTER_RETURN_IF_ERROR(In("spec.", spec.status()));
+  absl::StatusOr<sched::Placement> placement = FromProto(proto.placement(), node);
+  MUSTER_RETURN_IF_ERROR(In("placement.", placement.status()));
+  if (placement->choice >= static_cast<int>(spec->choices.size())) {
+    return Bad("placement.choice", placement->choice,
+               absl::StrCat("0 to ", spec->choices.size() - 1));
+  }
+  if (placement->resources != spec->choices[placement->choice].resources) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "placement.resources is ", sched::ToText(placement->resources), "; its choice needs ",
+        sched::ToText(spec->choices[placement->choice].resources)));
+  }
+  if (proto.lease().bundle() >= static_cast<uint32_t>(spec->bundles)) {
+    return Bad("lease.bundle", proto.lease().bundle(), absl::StrCat("0 to ", spec->bundles - 1));
+  }
+  held.bundle = static_cast<int>(proto.lease().bundle());
+  held.spec = *std::move(spec);
+  held.placement = *std::move(placement);
+  return held;
+}
+
+v1::HeldLease ToProto(const sched::HeldLease& held, const v1::LeaseKey& lease, bool started) {
+  v1::HeldLease proto;
+  *proto.mutable_lease() = lease;
+  *proto.mutable_spec() = ToProto(held.spec);
+  *proto.mutable_placement() = ToProto(held.placement);
+  proto.set_started(started);
   return proto;
 }
 

@@ -89,7 +89,7 @@ class RunningWorker final : public Worker {
       reactor_.Wake();
     };
     callbacks.on_down = [this](const absl::Status& why) {
-      Log(LogLevel::kWarning, "no link to the head: ", why.message());
+      if (!leaving_) Log(LogLevel::kWarning, "no link to the head: ", why.message());
       Push(HeadDown{});
     };
     link_ = ConnectWorker(options_.address, std::move(callbacks));
@@ -113,6 +113,7 @@ class RunningWorker final : public Worker {
   }
 
   void Do(ToHead& to) {
+    if (to.message.has_leaving()) leaving_ = true;  // The head closes the link: no news.
     link_->Send(std::move(to.message));
     SendKeptLines();
   }
@@ -245,6 +246,7 @@ class RunningWorker final : public Worker {
   std::unique_ptr<WorkerCore> core_;
   std::unique_ptr<WorkerLink> link_;
   bool reconnect_ = false;
+  std::atomic<bool> leaving_{false};
   std::optional<absl::Status> ended_;
   std::deque<v1::WorkerMessage> kept_;  // Output for a head that is away.
   size_t kept_lines_ = 0;
