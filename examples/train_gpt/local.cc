@@ -88,6 +88,7 @@ class Generation {
     absl::StatusOr<std::unique_ptr<muster::Store>> store = muster::OpenFileStore(directory_);
     if (!store.ok()) return store.status();
     store_ = *std::move(store);
+    fflush(nullptr);  // Or each child would print what is still buffered here.
     int ends[2];
     if (pipe(ends) != 0) return absl::ErrnoToStatus(errno, "cannot make a pipe");
     const pid_t parent = getpid();
