@@ -11,11 +11,15 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
 namespace muster {
 namespace {
+
+using ::absl::EndsWith;
+using ::absl::StartsWith;
 
 using Strings = std::vector<std::string>;
 
@@ -140,18 +144,9 @@ const Strings kImpureWords = {"absl::Now(", "getenv(", "GetCurrentTimeNanos(", "
 // The one place where pure code meets the process: a broken invariant ends it.
 const Strings kPureExceptions = {"scheduler/base/check.cc"};
 
-bool StartsWith(const std::string& text, const std::string& prefix) {
-  return text.rfind(prefix, 0) == 0;
-}
-
 bool StartsWithAny(const std::string& text, const Strings& prefixes) {
   return std::any_of(prefixes.begin(), prefixes.end(),
                      [&](const std::string& prefix) { return StartsWith(text, prefix); });
-}
-
-bool EndsWith(const std::string& text, const std::string& suffix) {
-  return text.size() >= suffix.size() &&
-         text.compare(text.size() - suffix.size(), suffix.size(), suffix) == 0;
 }
 
 bool Contains(const Strings& list, const std::string& value) {
@@ -165,7 +160,7 @@ bool MatchesAny(const std::string& text, const Strings& patterns) {
 }
 
 bool IsTest(const std::string& path) {
-  return EndsWith(path, "_test.cc") || path.find("/testing/") != std::string::npos;
+  return EndsWith(path, "_test.cc") || absl::StrContains(path, "/testing/");
 }
 
 // The project path an include names, or "" for a library's or a system header.
@@ -214,7 +209,7 @@ class File {
         CheckWords(number, line);
       }
     }
-    if (EndsWith(path_, ".h") && text.find("#pragma once") == std::string::npos) {
+    if (EndsWith(path_, ".h") && !absl::StrContains(text, "#pragma once")) {
       Complain(0, "is a header without #pragma once");
     }
   }

@@ -30,6 +30,7 @@ std::string Error(const std::string& text) {
 
 std::vector<std::string> Names(const std::vector<NodeSpec>& nodes) {
   std::vector<std::string> names;
+  names.reserve(nodes.size());
   for (const NodeSpec& node : nodes) names.push_back(node.name);
   return names;
 }

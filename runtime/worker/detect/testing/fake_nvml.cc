@@ -26,6 +26,7 @@ Return GetHandle(std::vector<FakeDevice>& devices, unsigned index, Device* devic
 
 }  // namespace
 
+// NOLINTBEGIN(readability-identifier-naming): the names are NVML's.
 extern "C" {
 
 FakeNvml* FakeNvmlState() { return &state; }
@@ -83,3 +84,4 @@ Return nvmlDeviceGetMigDeviceHandleByIndex(Device device, unsigned index, Device
 #endif
 
 }  // extern "C"
+// NOLINTEND(readability-identifier-naming)
