@@ -7,7 +7,7 @@
 #include "absl/strings/str_split.h"
 #include "scheduler/base/status_macros.h"
 
-namespace muster {
+namespace muster::sched {
 namespace {
 
 struct NamedFinding {
@@ -83,4 +83,4 @@ absl::Status Validate(const RequestSpec& spec) {
   return absl::OkStatus();
 }
 
-}  // namespace muster
+}  // namespace muster::sched

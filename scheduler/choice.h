@@ -15,7 +15,7 @@
 #include "scheduler/label_selector.h"
 #include "scheduler/resources.h"
 
-namespace muster {
+namespace muster::sched {
 
 // Findings about all open choices that open the next one before its `after` is over. Bits of
 // advance_on.
@@ -74,4 +74,4 @@ inline constexpr int kBundlesMax = 100'000;
 // `after` (and the primary's `after` is 0). Errors: kInvalidArgument naming the choice.
 absl::Status Validate(const RequestSpec& spec);
 
-}  // namespace muster
+}  // namespace muster::sched

@@ -5,7 +5,7 @@
 
 #include "scheduler/base/check.h"
 
-namespace muster {
+namespace muster::sched {
 
 Node* Cluster::FindNode(NodeId id) const {
   const auto found = nodes_.find(id);
@@ -114,4 +114,4 @@ void Cluster::CheckInvariants() const {
   }
 }
 
-}  // namespace muster
+}  // namespace muster::sched

@@ -18,7 +18,7 @@
 #include "scheduler/scheduling_class.h"
 #include "scheduler/selector_index.h"
 
-namespace muster {
+namespace muster::sched {
 
 class Cluster {
  public:
@@ -64,4 +64,4 @@ class Cluster {
   uint64_t next_idle_ = 1;
 };
 
-}  // namespace muster
+}  // namespace muster::sched

@@ -4,7 +4,7 @@
 
 #include "scheduler/base/check.h"
 
-namespace muster {
+namespace muster::sched {
 
 Devices::Devices(int count)
     : free_(static_cast<size_t>(count), Amount::kUnit),
@@ -88,4 +88,4 @@ void Devices::Change(int device, int64_t by) {
   if (free == Amount::kUnit) ++empty_;
 }
 
-}  // namespace muster
+}  // namespace muster::sched

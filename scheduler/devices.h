@@ -9,7 +9,7 @@
 
 #include "scheduler/resources.h"
 
-namespace muster {
+namespace muster::sched {
 
 class Devices {
  public:
@@ -50,4 +50,4 @@ class Devices {
   int empty_ = 0;
 };
 
-}  // namespace muster
+}  // namespace muster::sched

@@ -6,7 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 
-namespace muster {
+namespace muster::sched {
 namespace {
 
 std::string Devices(const Placement& placement) {
@@ -111,4 +111,4 @@ std::string ToString(const Action& action) {
   return std::visit([](const auto& what) { return Text(what); }, action);
 }
 
-}  // namespace muster
+}  // namespace muster::sched

@@ -14,7 +14,7 @@
 #include "scheduler/labels.h"
 #include "scheduler/resources.h"
 
-namespace muster {
+namespace muster::sched {
 
 // What one bundle of a request (a lease of one rank; a plain request has one bundle) holds.
 struct Placement {
@@ -126,4 +126,4 @@ std::string ToString(const Event& event);
 // one line for each: "grant request=1 bundle=0 node=1 choice=0\ngrant request=1 bundle=1 ...".
 std::string ToString(const Action& action);
 
-}  // namespace muster
+}  // namespace muster::sched

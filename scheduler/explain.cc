@@ -5,7 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 
-namespace muster {
+namespace muster::sched {
 namespace {
 
 std::string StateText(const Explanation& explanation, size_t i, absl::Time now) {
@@ -116,4 +116,4 @@ std::string ToText(const Explanation& explanation, absl::string_view name, absl:
   return text;
 }
 
-}  // namespace muster
+}  // namespace muster::sched

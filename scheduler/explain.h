@@ -11,7 +11,7 @@
 #include "scheduler/choice.h"
 #include "scheduler/events.h"
 
-namespace muster {
+namespace muster::sched {
 
 enum class ChoiceState { kOpen, kOpensLater };
 
@@ -80,4 +80,4 @@ struct NodeView {
   std::optional<absl::Time> deadline{};  // Draining.
 };
 
-}  // namespace muster
+}  // namespace muster::sched

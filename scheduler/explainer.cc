@@ -8,7 +8,7 @@
 #include "absl/strings/str_join.h"
 #include "scheduler/placer.h"
 
-namespace muster {
+namespace muster::sched {
 namespace {
 
 constexpr size_t kListedMax = 5;
@@ -453,4 +453,4 @@ std::string WhereText(const Cluster& cluster, const Request& request, int bundle
   return text;
 }
 
-}  // namespace muster
+}  // namespace muster::sched

@@ -10,7 +10,7 @@
 #include "scheduler/explain.h"
 #include "scheduler/scheduling_class.h"
 
-namespace muster {
+namespace muster::sched {
 
 // "needs 1 GPU on accelerator-type=H100; 3 nodes, all L4".
 std::string InfeasibleReason(const Cluster& cluster, const SchedulingClass& of);
@@ -25,4 +25,4 @@ std::string ShortWhy(const Cluster& cluster, const Request& request, absl::Time 
 // "6f1c2a, choice 2 (accelerator-type=L4), GPU 0", choices counted from 1.
 std::string WhereText(const Cluster& cluster, const Request& request, int bundle);
 
-}  // namespace muster
+}  // namespace muster::sched

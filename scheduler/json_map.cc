@@ -9,7 +9,7 @@
 #include "absl/strings/strip.h"
 #include "scheduler/base/status_macros.h"
 
-namespace muster {
+namespace muster::sched {
 namespace {
 
 class JsonMapReader {
@@ -174,4 +174,4 @@ bool LooksLikeJsonMap(absl::string_view text) {
   return absl::StartsWith(absl::StripLeadingAsciiWhitespace(text), "{");
 }
 
-}  // namespace muster
+}  // namespace muster::sched

@@ -7,7 +7,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
-namespace muster {
+namespace muster::sched {
 
 // Strict (RFC 8259): no trailing comma, no comment, no key twice, nothing after the map; linear in
 // the length of `text`. Errors: kInvalidArgument with what is wrong and at which character.
@@ -16,4 +16,4 @@ absl::StatusOr<std::map<std::string, std::string>> ParseJsonMap(absl::string_vie
 // True when `text` begins as a JSON map does, after blanks.
 bool LooksLikeJsonMap(absl::string_view text);
 
-}  // namespace muster
+}  // namespace muster::sched

@@ -11,7 +11,7 @@
 #include "scheduler/json_map.h"
 #include "scheduler/selector_text.h"
 
-namespace muster {
+namespace muster::sched {
 namespace {
 
 bool Contains(const std::vector<std::string>& sorted, const std::string& value) {
@@ -232,4 +232,4 @@ std::map<std::string, std::string> LabelSelector::ToMap() const {
   return map;
 }
 
-}  // namespace muster
+}  // namespace muster::sched

@@ -29,7 +29,7 @@
 #include "absl/strings/string_view.h"
 #include "scheduler/labels.h"
 
-namespace muster {
+namespace muster::sched {
 
 // What must hold for one key, in normal form: `must_be_missing` alone, or `in` alone, or the rest.
 struct LabelRequirement {
@@ -102,4 +102,4 @@ class LabelSelector {
   std::vector<LabelRequirement> requirements_;
 };
 
-}  // namespace muster
+}  // namespace muster::sched

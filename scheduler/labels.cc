@@ -13,7 +13,7 @@
 #include "scheduler/base/status_macros.h"
 #include "scheduler/json_map.h"
 
-namespace muster {
+namespace muster::sched {
 namespace {
 
 constexpr int kNameBytesMax = 63;
@@ -175,4 +175,4 @@ std::string ToText(const Labels& labels) {
   return text;
 }
 
-}  // namespace muster
+}  // namespace muster::sched

@@ -13,7 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
-namespace muster {
+namespace muster::sched {
 
 using Labels = absl::btree_map<std::string, std::string>;
 
@@ -42,4 +42,4 @@ absl::string_view ShortKey(absl::string_view key);
 // "accelerator-type=L4 market-type=spot": for people, with short keys and without aliases.
 std::string ToText(const Labels& labels);
 
-}  // namespace muster
+}  // namespace muster::sched

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-namespace muster {
+namespace muster::sched {
 
 Capacity::Capacity(const NodeResources& total)
     : cpus_(total.cpus),
@@ -99,4 +99,4 @@ NodeView Node::View() const {
   return view;
 }
 
-}  // namespace muster
+}  // namespace muster::sched

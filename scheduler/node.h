@@ -23,7 +23,7 @@
 #include "scheduler/labels.h"
 #include "scheduler/resources.h"
 
-namespace muster {
+namespace muster::sched {
 
 // What is free on a node: a value, so that a search can try on a copy.
 class Capacity {
@@ -86,4 +86,4 @@ struct Node {
   std::vector<bool> selected;  // By selector number; kept by SelectorIndex.
 };
 
-}  // namespace muster
+}  // namespace muster::sched

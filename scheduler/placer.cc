@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-namespace muster {
+namespace muster::sched {
 namespace {
 
 // Best fit among what it is shown; nodes come in order of id, so the first of equals stays.
@@ -92,4 +92,4 @@ bool HasRoomForAll(const SchedulingClass& of, int open, std::span<Node* const> n
   return false;
 }
 
-}  // namespace muster
+}  // namespace muster::sched

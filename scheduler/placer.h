@@ -11,7 +11,7 @@
 #include "scheduler/scheduling_class.h"
 #include "scheduler/selector_index.h"
 
-namespace muster {
+namespace muster::sched {
 
 struct Room {
   Node* node = nullptr;
@@ -34,4 +34,4 @@ Filling Fill(const SchedulingClass& of, int open, const Node& node, const Capaci
 // Whether all bundles of a request could be placed now.
 bool HasRoomForAll(const SchedulingClass& of, int open, std::span<Node* const> nodes);
 
-}  // namespace muster
+}  // namespace muster::sched

@@ -13,7 +13,7 @@
 #include "absl/strings/strip.h"
 #include "scheduler/base/status_macros.h"
 
-namespace muster {
+namespace muster::sched {
 namespace {
 
 constexpr int kResourceNameBytesMax = 63;
@@ -224,4 +224,4 @@ std::string ToText(const NodeResources& total) {
   return Joined(total.cpus, total.gpu_devices * Amount::kUnit, total.memory_bytes, total.custom);
 }
 
-}  // namespace muster
+}  // namespace muster::sched

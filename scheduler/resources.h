@@ -16,7 +16,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
-namespace muster {
+namespace muster::sched {
 
 // 1 CPU is 10000, half a GPU 5000.
 struct Amount {
@@ -87,4 +87,4 @@ absl::Status ValidateResourceName(absl::string_view name);
 std::string ToText(const Resources& resources);
 std::string ToText(const NodeResources& total);
 
-}  // namespace muster
+}  // namespace muster::sched

@@ -7,7 +7,7 @@
 #include "scheduler/base/check.h"
 #include "scheduler/scheduler_impl.h"
 
-namespace muster {
+namespace muster::sched {
 
 // --- Time ---
 
@@ -295,4 +295,4 @@ std::vector<NodeView> Scheduler::Nodes() const { return impl_->Nodes(); }
 bool Scheduler::HasWaiting() const { return impl_->HasWaiting(); }
 void Scheduler::CheckInvariants() const { impl_->CheckInvariants(); }
 
-}  // namespace muster
+}  // namespace muster::sched

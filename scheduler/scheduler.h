@@ -41,7 +41,7 @@
 #include "scheduler/events.h"
 #include "scheduler/explain.h"
 
-namespace muster {
+namespace muster::sched {
 
 struct SchedulerConfig {
   int64_t waiting_requests_max = 2'000'000;  // Reaching it is Rejected.
@@ -92,4 +92,4 @@ class Scheduler {
   std::unique_ptr<Impl> impl_;
 };
 
-}  // namespace muster
+}  // namespace muster::sched

@@ -4,7 +4,7 @@
 #include "scheduler/explainer.h"
 #include "scheduler/scheduler_impl.h"
 
-namespace muster {
+namespace muster::sched {
 
 void Scheduler::Impl::Settle() {
   do {
@@ -201,4 +201,4 @@ void Scheduler::Impl::Grew(Node& node) {
   if (node.usable()) InsertById(grown_, &node);
 }
 
-}  // namespace muster
+}  // namespace muster::sched

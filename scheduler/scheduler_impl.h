@@ -15,7 +15,7 @@
 #include "scheduler/placer.h"
 #include "scheduler/scheduler.h"
 
-namespace muster {
+namespace muster::sched {
 
 class Scheduler::Impl {
  public:
@@ -104,4 +104,4 @@ class Scheduler::Impl {
   Request* new_waiting_ = nullptr;     // What the event brought.
 };
 
-}  // namespace muster
+}  // namespace muster::sched

@@ -4,7 +4,7 @@
 #include "scheduler/explainer.h"
 #include "scheduler/scheduler_impl.h"
 
-namespace muster {
+namespace muster::sched {
 
 std::optional<Explanation> Scheduler::Impl::Explain(RequestId id, absl::Time now) const {
   const Request* const request = Find(id);
@@ -125,4 +125,4 @@ void Scheduler::Impl::CheckInvariants() const {
   MUSTER_CHECK(static_cast<int64_t>(requests_.size()) >= granted + waiting_);
 }
 
-}  // namespace muster
+}  // namespace muster::sched

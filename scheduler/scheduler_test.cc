@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace muster {
+namespace muster::sched {
 namespace {
 
 TEST(SchedulerTest, GrantsWhatFits) {
@@ -29,4 +29,4 @@ TEST(SchedulerTest, GrantsWhatFits) {
 }
 
 }  // namespace
-}  // namespace muster
+}  // namespace muster::sched

@@ -9,7 +9,7 @@
 #include "scheduler/placer.h"
 #include "scheduler/selector_index.h"
 
-namespace muster {
+namespace muster::sched {
 
 SchedulingClass::SchedulingClass(uint64_t id_in, RequestSpec spec_in)
     : id(id_in),
@@ -125,4 +125,4 @@ absl::Time SchedulingClass::NextDue() const {
   return due;
 }
 
-}  // namespace muster
+}  // namespace muster::sched

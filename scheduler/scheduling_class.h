@@ -18,7 +18,7 @@
 #include "scheduler/events.h"
 #include "scheduler/ids.h"
 
-namespace muster {
+namespace muster::sched {
 
 struct Node;
 struct SchedulingClass;
@@ -115,4 +115,4 @@ struct SchedulingClass {
   std::optional<uint64_t> idle_since{};
 };
 
-}  // namespace muster
+}  // namespace muster::sched

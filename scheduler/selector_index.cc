@@ -4,7 +4,7 @@
 
 #include "scheduler/base/check.h"
 
-namespace muster {
+namespace muster::sched {
 namespace {
 
 auto Position(std::vector<Node*>& nodes, NodeId id) {
@@ -95,4 +95,4 @@ void SelectorIndex::CheckInvariants(const std::vector<Node*>& nodes) const {
   }
 }
 
-}  // namespace muster
+}  // namespace muster::sched

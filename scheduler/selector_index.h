@@ -14,7 +14,7 @@
 #include "scheduler/label_selector.h"
 #include "scheduler/node.h"
 
-namespace muster {
+namespace muster::sched {
 
 class SelectorIndex {
  public:
@@ -50,4 +50,4 @@ class SelectorIndex {
 void InsertById(std::vector<Node*>& nodes, Node* node);
 void EraseById(std::vector<Node*>& nodes, const Node* node);
 
-}  // namespace muster
+}  // namespace muster::sched

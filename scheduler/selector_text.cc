@@ -12,7 +12,7 @@
 #include "scheduler/base/status_macros.h"
 #include "scheduler/labels.h"
 
-namespace muster {
+namespace muster::sched {
 namespace {
 
 constexpr int kShownBytesMax = 80;
@@ -210,4 +210,4 @@ absl::StatusOr<std::map<std::string, std::string>> SplitSelectorText(absl::strin
   return map;
 }
 
-}  // namespace muster
+}  // namespace muster::sched

@@ -11,7 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
-namespace muster {
+namespace muster::sched {
 
 inline constexpr char kSelectorAllowed[] =
     "allowed: v, !v, in(a,b), !in(a,b), exists(), !exists(), gt(n), lt(n)";
@@ -33,4 +33,4 @@ absl::StatusOr<std::vector<SelectorClause>> ParseClauses(absl::string_view key,
 // "k=a,!b,k2=in(c,d)" to {"k": "a,!b", "k2": "in(c,d)"}; nothing inside the clauses is looked at.
 absl::StatusOr<std::map<std::string, std::string>> SplitSelectorText(absl::string_view text);
 
-}  // namespace muster
+}  // namespace muster::sched

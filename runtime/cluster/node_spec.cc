@@ -14,7 +14,7 @@
 #include "scheduler/base/status_macros.h"
 #include "scheduler/resources.h"
 
-namespace muster {
+namespace muster::cluster {
 namespace {
 
 std::string Shown(absl::string_view text) {
@@ -32,8 +32,8 @@ absl::StatusOr<int> ParseWhole(absl::string_view key, absl::string_view text, in
 
 absl::Status SetCustom(absl::string_view key, absl::string_view name, absl::string_view value,
                        NodeSpec& spec) {
-  MUSTER_RETURN_IF_ERROR(ValidateResourceName(name));
-  MUSTER_ASSIGN_OR_RETURN(const int64_t amount, ParseAmount(key, value));
+  MUSTER_RETURN_IF_ERROR(sched::ValidateResourceName(name));
+  MUSTER_ASSIGN_OR_RETURN(const int64_t amount, sched::ParseAmount(key, value));
   if (amount != 0) spec.custom[std::string(name)] = amount;
   return absl::OkStatus();
 }
@@ -44,12 +44,12 @@ absl::Status SetLabel(absl::string_view key, absl::string_view value, NodeSpec& 
         absl::StrCat(key, "=", value.substr(0, 80), ": cannot be given, each worker sets its own"));
   }
   spec.labels[std::string(key)] = std::string(value);
-  return ValidateLabelKey(key);
+  return sched::ValidateLabelKey(key);
 }
 
 absl::Status SetName(absl::string_view value, NodeSpec& spec) {
   spec.name = std::string(value);
-  if (!value.empty() && ValidateLabelValue(value).ok()) return absl::OkStatus();
+  if (!value.empty() && sched::ValidateLabelValue(value).ok()) return absl::OkStatus();
   return absl::InvalidArgumentError(
       absl::StrCat("name=", absl::Utf8SafeCHexEscape(value.substr(0, 80)),
                    ": must be 1-63 letters, digits, \"-\", \"_\" or \".\", beginning and ending "
@@ -62,9 +62,9 @@ absl::Status Set(absl::string_view key, absl::string_view value, NodeSpec& spec)
   } else if (key == "gpus") {
     MUSTER_ASSIGN_OR_RETURN(spec.gpus, ParseWhole(key, value, 0, kGpuDevicesMax));
   } else if (key == "cpus") {
-    MUSTER_ASSIGN_OR_RETURN(spec.cpus, ParseAmount(key, value));
+    MUSTER_ASSIGN_OR_RETURN(spec.cpus, sched::ParseAmount(key, value));
   } else if (key == "memory") {
-    MUSTER_ASSIGN_OR_RETURN(spec.memory_bytes, ParseMemory(value));
+    MUSTER_ASSIGN_OR_RETURN(spec.memory_bytes, sched::ParseMemory(value));
   } else if (key == "name") {
     return SetName(value, spec);
   } else if (absl::string_view name = key; absl::ConsumePrefix(&name, "resource.")) {
@@ -84,13 +84,13 @@ absl::StatusOr<NodeSpec> FromPairs(const FlatMap& pairs) {
     }
     MUSTER_RETURN_IF_ERROR(Set(key, value, spec));
   }
-  MUSTER_RETURN_IF_ERROR(ValidateLabels(spec.labels));
-  spec.labels = WithAliases(std::move(spec.labels));
-  const NodeResources resources{.cpus = spec.cpus.value_or(0),
+  MUSTER_RETURN_IF_ERROR(sched::ValidateLabels(spec.labels));
+  spec.labels = sched::WithAliases(std::move(spec.labels));
+  const sched::NodeResources resources{.cpus = spec.cpus.value_or(0),
                                 .gpu_devices = spec.gpus,
                                 .memory_bytes = spec.memory_bytes.value_or(0),
                                 .custom = spec.custom};
-  MUSTER_RETURN_IF_ERROR(Validate(resources));
+  MUSTER_RETURN_IF_ERROR(sched::Validate(resources));
   return spec;
 }
 
@@ -162,17 +162,17 @@ absl::StatusOr<std::vector<NodeSpec>> ExpandNodeSpecs(const std::vector<NodeSpec
 
 std::vector<std::string> WorkerOptions(const NodeSpec& spec) {
   std::vector<std::string> options = {absl::StrCat("--num-gpus=", spec.gpus)};
-  if (spec.cpus) options.push_back(absl::StrCat("--num-cpus=", AmountToText(*spec.cpus)));
+  if (spec.cpus) options.push_back(absl::StrCat("--num-cpus=", sched::AmountToText(*spec.cpus)));
   if (spec.memory_bytes) options.push_back(absl::StrCat("--memory=", *spec.memory_bytes));
   if (!spec.custom.empty()) {
     options.push_back(absl::StrCat("--resources=", CustomResourcesToJson(spec.custom)));
   }
   std::string labels;
   for (const auto& [key, value] : spec.labels) {
-    if (!IsAlias(key)) absl::StrAppend(&labels, labels.empty() ? "" : ",", key, "=", value);
+    if (!sched::IsAlias(key)) absl::StrAppend(&labels, labels.empty() ? "" : ",", key, "=", value);
   }
   if (!labels.empty()) options.push_back(absl::StrCat("--labels=", labels));
   return options;
 }
 
-}  // namespace muster
+}  // namespace muster::cluster

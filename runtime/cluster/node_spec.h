@@ -24,7 +24,7 @@
 #include "runtime/worker/detect/custom_resources.h"
 #include "scheduler/labels.h"
 
-namespace muster {
+namespace muster::cluster {
 
 inline constexpr int kLocalNodesMax = 1000;  // Of one local cluster.
 
@@ -34,8 +34,8 @@ struct NodeSpec {
   std::optional<int64_t> cpus = std::nullopt;  // 1/10000.
   int gpus = 0;                                // Pretended where the machine has none.
   std::optional<int64_t> memory_bytes = std::nullopt;
-  CustomResources custom{};
-  Labels labels{};  // Aliases added.
+  worker::CustomResources custom{};
+  sched::Labels labels{};  // Aliases added.
 };
 
 absl::StatusOr<NodeSpec> ParseNodeSpec(absl::string_view text);
@@ -50,4 +50,4 @@ absl::StatusOr<std::vector<NodeSpec>> ExpandNodeSpecs(const std::vector<NodeSpec
 // The options of `muster worker` that say the same; count and name are not among them.
 std::vector<std::string> WorkerOptions(const NodeSpec& spec);
 
-}  // namespace muster
+}  // namespace muster::cluster

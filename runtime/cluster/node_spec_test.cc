@@ -7,7 +7,7 @@
 #include "gtest/gtest.h"
 #include "runtime/worker/detect/testing/temp_dir.h"
 
-namespace muster {
+namespace muster::cluster {
 namespace {
 
 using ::testing::ElementsAre;
@@ -93,7 +93,7 @@ TEST(NodeSpecTest, ErrorsNameSpecKeyAndValue) {
   EXPECT_THAT(Error("=a"), HasSubstr("label key \"\""));
   EXPECT_THAT(Error("ray.io/node-id=x"), HasSubstr("ray.io/node-id=x: cannot be given"));
   EXPECT_THAT(Error("ray.io/zone=a,ray.io/availability-zone=b"), HasSubstr("mean the same"));
-  EXPECT_THAT(Error(std::string(kLabelsTextBytesMax + 1, 'x')), HasSubstr("too many"));
+  EXPECT_THAT(Error(std::string(sched::kLabelsTextBytesMax + 1, 'x')), HasSubstr("too many"));
 }
 
 TEST(NodeSpecTest, AClusterFileSaysTheSame) {
@@ -147,4 +147,4 @@ TEST(NodeSpecTest, WorkerOptionsSayTheSame) {
 }
 
 }  // namespace
-}  // namespace muster
+}  // namespace muster::cluster

@@ -11,7 +11,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 
-namespace muster {
+namespace muster::worker {
 namespace {
 
 constexpr absl::string_view NameOf(CgroupController controller) {
@@ -108,4 +108,4 @@ std::vector<CgroupHierarchy> FindCgroups(const std::string& root, CgroupControll
   return found;
 }
 
-}  // namespace muster
+}  // namespace muster::worker

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-namespace muster {
+namespace muster::worker {
 
 enum class CgroupController { kCpu, kCpuset, kMemory };
 
@@ -26,4 +26,4 @@ std::vector<CgroupHierarchy> FindCgroups(const std::string& root, CgroupControll
 // The file's text without the line's end; nullopt where there is no such file.
 std::optional<std::string> ReadSmallFile(const std::string& path);
 
-}  // namespace muster
+}  // namespace muster::worker

@@ -10,7 +10,7 @@
 #include "scheduler/base/status_macros.h"
 #include "scheduler/resources.h"
 
-namespace muster {
+namespace muster::worker {
 namespace {
 
 using Json = nlohmann::json;
@@ -20,7 +20,7 @@ absl::Status Refused(const std::string& why) {
 }
 
 absl::Status ValidateCustomName(const std::string& name) {
-  MUSTER_RETURN_IF_ERROR(ValidateResourceName(name));
+  MUSTER_RETURN_IF_ERROR(sched::ValidateResourceName(name));
   for (const auto& [builtin, option] :
        {std::pair("CPU", "--num-cpus"), std::pair("GPU", "--num-gpus"),
         std::pair("memory", "--memory")}) {
@@ -61,11 +61,11 @@ absl::StatusOr<CustomResources> ParseCustomResources(const std::string& json) {
     }
     MUSTER_ASSIGN_OR_RETURN(
         const int64_t amount,
-        AmountFromDouble(absl::StrCat("resources: ", name), value.get<double>()));
+        sched::AmountFromDouble(absl::StrCat("resources: ", name), value.get<double>()));
     if (amount != 0) resources[name] = amount;
   }
   MUSTER_RETURN_IF_ERROR(
-      Validate(NodeResources{.cpus = 0, .gpu_devices = 0, .memory_bytes = 0, .custom = resources}));
+      sched::Validate(sched::NodeResources{.cpus = 0, .gpu_devices = 0, .memory_bytes = 0, .custom = resources}));
   return resources;
 }
 
@@ -74,9 +74,9 @@ std::string CustomResourcesToJson(const CustomResources& resources) {
   // a double.
   std::string json = "{";
   for (const auto& [name, amount] : resources) {
-    absl::StrAppend(&json, json.size() > 1 ? ", " : "", "\"", name, "\": ", AmountToText(amount));
+    absl::StrAppend(&json, json.size() > 1 ? ", " : "", "\"", name, "\": ", sched::AmountToText(amount));
   }
   return absl::StrCat(json, "}");
 }
 
-}  // namespace muster
+}  // namespace muster::worker

@@ -14,11 +14,11 @@
 #include "absl/container/btree_map.h"
 #include "absl/status/statusor.h"
 
-namespace muster {
+namespace muster::worker {
 
 using CustomResources = absl::btree_map<std::string, int64_t>;  // Name to 1/10000.
 
 absl::StatusOr<CustomResources> ParseCustomResources(const std::string& json);  // "" is none.
 std::string CustomResourcesToJson(const CustomResources& resources);            // "{}" for none.
 
-}  // namespace muster
+}  // namespace muster::worker

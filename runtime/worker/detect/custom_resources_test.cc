@@ -5,7 +5,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
-namespace muster {
+namespace muster::worker {
 namespace {
 
 using ::testing::HasSubstr;
@@ -57,4 +57,4 @@ TEST(CustomResourcesProperty, TextParsesToItself) {
 }
 
 }  // namespace
-}  // namespace muster
+}  // namespace muster::worker

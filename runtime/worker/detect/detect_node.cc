@@ -10,7 +10,7 @@
 #include "runtime/worker/detect/visible_devices.h"
 #include "scheduler/base/status_macros.h"
 
-namespace muster {
+namespace muster::worker {
 namespace {
 
 std::vector<GpuDevice> Pretended(int count) {
@@ -87,12 +87,12 @@ absl::StatusOr<DetectedNode> DetectNode(const DetectOptions& options) {
   }
   MUSTER_ASSIGN_OR_RETURN(node.labels, GatherLabels(sources));
 
-  node.resources.cpus = options.cpus.value_or(machine.cpus * Amount::kUnit);
+  node.resources.cpus = options.cpus.value_or(machine.cpus * sched::Amount::kUnit);
   node.resources.gpu_devices = static_cast<int>(node.gpus.size());
   node.resources.memory_bytes = options.memory_bytes.value_or(machine.memory_bytes);
   node.resources.custom = options.custom;
-  MUSTER_RETURN_IF_ERROR(Validate(node.resources));
+  MUSTER_RETURN_IF_ERROR(sched::Validate(node.resources));
   return node;
 }
 
-}  // namespace muster
+}  // namespace muster::worker

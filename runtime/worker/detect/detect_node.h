@@ -24,7 +24,7 @@
 #include "scheduler/labels.h"
 #include "scheduler/resources.h"
 
-namespace muster {
+namespace muster::worker {
 
 struct DetectOptions {
   std::optional<int64_t> cpus = std::nullopt;  // 1/10000. Absent, here and below: detected.
@@ -42,12 +42,12 @@ struct DetectOptions {
 };
 
 struct DetectedNode {
-  NodeResources resources{};         // gpu_devices is gpus.size().
+  sched::NodeResources resources{};         // gpu_devices is gpus.size().
   std::vector<GpuDevice> gpus{};     // Device i of the scheduler is gpus[i].
-  Labels labels{};                   // Without ray.io/node-id.
+  sched::Labels labels{};                   // Without ray.io/node-id.
   std::vector<std::string> notes{};  // For the log, one line each.
 };
 
 absl::StatusOr<DetectedNode> DetectNode(const DetectOptions& options);
 
-}  // namespace muster
+}  // namespace muster::worker

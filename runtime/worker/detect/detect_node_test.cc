@@ -10,7 +10,7 @@
 #include "runtime/worker/detect/testing/fake_nvml.h"
 #include "runtime/worker/detect/testing/temp_dir.h"
 
-namespace muster {
+namespace muster::worker {
 namespace {
 
 using ::testing::Contains;
@@ -62,7 +62,7 @@ class DetectNodeTest : public ::testing::Test {
 
 TEST_F(DetectNodeTest, DetectsAllThatIsNotGiven) {
   const DetectedNode node = Detect();
-  EXPECT_EQ(node.resources.cpus, 8 * Amount::kUnit);
+  EXPECT_EQ(node.resources.cpus, 8 * sched::Amount::kUnit);
   EXPECT_EQ(node.resources.memory_bytes, 4 * kGiB);
   EXPECT_EQ(node.resources.gpu_devices, 2);
   ASSERT_EQ(node.gpus.size(), 2);
@@ -179,7 +179,7 @@ TEST_F(DetectNodeTest, NotesOfAllPartsAreKept) {
 TEST(ThisNodeTest, IsDetectedWithoutOptions) {
   const absl::StatusOr<DetectedNode> node = DetectNode({});
   ASSERT_TRUE(node.ok()) << node.status();
-  EXPECT_GE(node->resources.cpus, Amount::kUnit);
+  EXPECT_GE(node->resources.cpus, sched::Amount::kUnit);
   EXPECT_GT(node->resources.memory_bytes, 0);
   if (node->gpus.empty()) {
     EXPECT_THAT(node->notes, Contains(StartsWith("no GPUs: ")));
@@ -187,4 +187,4 @@ TEST(ThisNodeTest, IsDetectedWithoutOptions) {
 }
 
 }  // namespace
-}  // namespace muster
+}  // namespace muster::worker

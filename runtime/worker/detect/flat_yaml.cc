@@ -13,7 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "scheduler/base/status_macros.h"
 
-namespace muster {
+namespace muster::worker {
 namespace {
 
 absl::Status Refused(const YAML::Node& node, const std::string& what) {
@@ -103,4 +103,4 @@ absl::StatusOr<std::string> ReadYamlFile(const std::string& path) {
   return text;
 }
 
-}  // namespace muster
+}  // namespace muster::worker

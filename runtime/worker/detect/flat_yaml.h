@@ -14,7 +14,7 @@
 
 #include "absl/status/statusor.h"
 
-namespace muster {
+namespace muster::worker {
 
 inline constexpr int kYamlBytesMax = 1 << 20;
 
@@ -28,4 +28,4 @@ absl::StatusOr<std::vector<FlatMap>> ParseYamlMaps(const std::string& text, cons
 
 absl::StatusOr<std::string> ReadYamlFile(const std::string& path);
 
-}  // namespace muster
+}  // namespace muster::worker

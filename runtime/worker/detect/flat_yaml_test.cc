@@ -6,7 +6,7 @@
 #include "gtest/gtest.h"
 #include "runtime/worker/detect/testing/temp_dir.h"
 
-namespace muster {
+namespace muster::worker {
 namespace {
 
 using ::testing::ElementsAre;
@@ -85,4 +85,4 @@ TEST(FlatYamlTest, FilesAreReadOrNamed) {
 }
 
 }  // namespace
-}  // namespace muster
+}  // namespace muster::worker

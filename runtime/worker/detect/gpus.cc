@@ -13,7 +13,7 @@
 #include "absl/strings/string_view.h"
 #include "runtime/worker/detect/nvml_abi.h"
 
-namespace muster {
+namespace muster::worker {
 namespace {
 
 struct CloseLibrary {
@@ -224,4 +224,4 @@ std::string AcceleratorType(const std::string& model) {
   return AsLabelValue(name);
 }
 
-}  // namespace muster
+}  // namespace muster::worker

@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-namespace muster {
+namespace muster::worker {
 
 struct GpuDevice {
   std::string id{};      // As in CUDA_VISIBLE_DEVICES: "GPU-..." or "MIG-..."; a pretended one "0".
@@ -40,4 +40,4 @@ Gpus DetectGpus(const std::string& library = kNvmlLibrary);
 // Ray never gives its size-specific names (A100-40G, A100-80G) by itself, so neither do we.
 std::string AcceleratorType(const std::string& model);
 
-}  // namespace muster
+}  // namespace muster::worker

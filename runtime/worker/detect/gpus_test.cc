@@ -10,7 +10,7 @@
 #include "runtime/worker/detect/testing/fake_nvml.h"
 #include "runtime/worker/detect/visible_devices.h"
 
-namespace muster {
+namespace muster::worker {
 namespace {
 
 using ::testing::ElementsAre;
@@ -280,4 +280,4 @@ TEST(VisibleDevicesTest, BothTogetherRestrict) {
 }
 
 }  // namespace
-}  // namespace muster
+}  // namespace muster::worker

@@ -16,7 +16,7 @@
 #include "runtime/worker/detect/cgroups.h"
 #include "scheduler/base/status_macros.h"
 
-namespace muster {
+namespace muster::worker {
 namespace {
 
 // Reads one limit after another; what cannot be understood becomes a note.
@@ -173,4 +173,4 @@ absl::StatusOr<Machine> DetectMachine(const MachineOptions& options) {
   return machine;
 }
 
-}  // namespace muster
+}  // namespace muster::worker

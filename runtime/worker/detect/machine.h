@@ -20,7 +20,7 @@
 
 #include "absl/status/statusor.h"
 
-namespace muster {
+namespace muster::worker {
 
 struct MachineOptions {
   std::string root{};  // In front of /proc and /sys; tests bring their own.
@@ -38,4 +38,4 @@ absl::StatusOr<Machine> DetectMachine(const MachineOptions& options = {});
 // "0-3,8" is 5. nullopt where the text is no such list.
 std::optional<int> CountCpuList(const std::string& text);
 
-}  // namespace muster
+}  // namespace muster::worker

@@ -9,7 +9,7 @@
 #include "gtest/gtest.h"
 #include "runtime/worker/detect/testing/temp_dir.h"
 
-namespace muster {
+namespace muster::worker {
 namespace {
 
 using ::testing::ElementsAre;
@@ -185,4 +185,4 @@ TEST(ThisMachineTest, HasNoMoreCpusThanItsAffinityAllows) {
 }
 
 }  // namespace
-}  // namespace muster
+}  // namespace muster::worker

@@ -9,7 +9,7 @@
 #include "runtime/worker/detect/flat_yaml.h"
 #include "scheduler/base/status_macros.h"
 
-namespace muster {
+namespace muster::worker {
 namespace {
 
 struct Variable {
@@ -27,21 +27,21 @@ absl::Status From(absl::string_view source, const absl::Status& status) {
 }
 
 // Puts `upper` over `labels`. An alias and its key move together.
-absl::Status Lay(absl::string_view source, const Labels& upper, Labels& labels) {
-  if (absl::Status status = ValidateLabels(upper); !status.ok()) return From(source, status);
+absl::Status Lay(absl::string_view source, const sched::Labels& upper, sched::Labels& labels) {
+  if (absl::Status status = sched::ValidateLabels(upper); !status.ok()) return From(source, status);
   if (const auto id = upper.find(kNodeIdLabel); id != upper.end()) {
     return absl::InvalidArgumentError(
         absl::StrCat(source, ": label \"", kNodeIdLabel, "\" (\"", id->second,
                      "\") cannot be given: each worker sets its own"));
   }
-  for (const auto& [key, value] : WithAliases(upper)) labels[key] = value;
+  for (const auto& [key, value] : sched::WithAliases(upper)) labels[key] = value;
   return absl::OkStatus();
 }
 
-absl::StatusOr<Labels> ReadLabelsFile(const std::string& path) {
+absl::StatusOr<sched::Labels> ReadLabelsFile(const std::string& path) {
   MUSTER_ASSIGN_OR_RETURN(const std::string text, ReadYamlFile(path));
   MUSTER_ASSIGN_OR_RETURN(const FlatMap map, ParseYamlMap(text));
-  return Labels(map.begin(), map.end());
+  return sched::Labels(map.begin(), map.end());
 }
 
 }  // namespace
@@ -54,11 +54,11 @@ Environment ProcessEnvironment() {
   };
 }
 
-absl::StatusOr<Labels> GatherLabels(const LabelSources& sources) {
+absl::StatusOr<sched::Labels> GatherLabels(const LabelSources& sources) {
   const auto variable = [&](const char* name) {
     return sources.environment ? sources.environment(name).value_or("") : std::string();
   };
-  Labels labels;
+  sched::Labels labels;
   MUSTER_RETURN_IF_ERROR(Lay("detected", sources.detected, labels));
   for (const Variable& known : kVariables) {
     const std::string value = variable(known.name);
@@ -67,18 +67,18 @@ absl::StatusOr<Labels> GatherLabels(const LabelSources& sources) {
   }
   if (!sources.labels_file.empty()) {
     const std::string source = absl::StrCat("--labels-file ", sources.labels_file);
-    const absl::StatusOr<Labels> from_file = ReadLabelsFile(sources.labels_file);
+    const absl::StatusOr<sched::Labels> from_file = ReadLabelsFile(sources.labels_file);
     if (!from_file.ok()) return From(source, from_file.status());
     MUSTER_RETURN_IF_ERROR(Lay(source, *from_file, labels));
   }
   for (const auto& [source, text] : {std::make_pair(std::string("--labels"), sources.labels),
                                      std::make_pair(std::string(kOverride), variable(kOverride))}) {
-    const absl::StatusOr<Labels> parsed = ParseLabels(text);
+    const absl::StatusOr<sched::Labels> parsed = sched::ParseLabels(text);
     if (!parsed.ok()) return From(source, parsed.status());
     MUSTER_RETURN_IF_ERROR(Lay(source, *parsed, labels));
   }
-  MUSTER_RETURN_IF_ERROR(ValidateLabels(labels));  // Their number, all sources together.
+  MUSTER_RETURN_IF_ERROR(sched::ValidateLabels(labels));  // Their number, all sources together.
   return labels;
 }
 
-}  // namespace muster
+}  // namespace muster::worker

@@ -22,7 +22,7 @@
 #include "absl/status/statusor.h"
 #include "scheduler/labels.h"
 
-namespace muster {
+namespace muster::worker {
 
 // A variable's value, nullopt where it is not set.
 using Environment = std::function<std::optional<std::string>(const std::string&)>;
@@ -32,12 +32,12 @@ inline constexpr char kNodeIdLabel[] = "ray.io/node-id";
 inline constexpr char kAcceleratorTypeLabel[] = "ray.io/accelerator-type";
 
 struct LabelSources {
-  Labels detected{};
+  sched::Labels detected{};
   Environment environment{};  // Absent: nothing is set.
   std::string labels_file{};  // A path; empty: none.
   std::string labels{};       // As ParseLabels() takes them.
 };
 
-absl::StatusOr<Labels> GatherLabels(const LabelSources& sources);
+absl::StatusOr<sched::Labels> GatherLabels(const LabelSources& sources);
 
-}  // namespace muster
+}  // namespace muster::worker

@@ -8,7 +8,7 @@
 #include "gtest/gtest.h"
 #include "runtime/worker/detect/testing/temp_dir.h"
 
-namespace muster {
+namespace muster::worker {
 namespace {
 
 using ::testing::AllOf;
@@ -26,10 +26,10 @@ Environment Env(std::map<std::string, std::string> variables) {
   };
 }
 
-Labels Gather(const LabelSources& sources) {
-  const absl::StatusOr<Labels> labels = GatherLabels(sources);
+sched::Labels Gather(const LabelSources& sources) {
+  const absl::StatusOr<sched::Labels> labels = GatherLabels(sources);
   EXPECT_TRUE(labels.ok()) << labels.status();
-  return labels.value_or(Labels{});
+  return labels.value_or(sched::Labels{});
 }
 
 std::string Error(const LabelSources& sources) {
@@ -68,7 +68,7 @@ TEST(NodeLabelsTest, LaterSourcesWin) {
   EXPECT_EQ(Gather(sources)["ray.io/market-type"], "flag");
   sources.environment = Env({{"RAY_NODE_MARKET_TYPE", "env"},
                              {"RAY_OVERRIDE_LABELS", R"({"ray.io/market-type": "override"})"}});
-  const Labels labels = Gather(sources);
+  const sched::Labels labels = Gather(sources);
   EXPECT_THAT(labels,
               UnorderedElementsAre(Pair("ray.io/market-type", "override"), Pair("rack", "r1")));
 }
@@ -121,11 +121,11 @@ TEST(NodeLabelsTest, TheNodeIdIsTheWorkersOwn) {
 
 TEST(NodeLabelsTest, TheSumOfAllSourcesIsBounded) {
   std::string many;
-  for (int i = 0; i < kLabelsMax; ++i) many += (i > 0 ? ",k" : "k") + std::to_string(i) + "=v";
+  for (int i = 0; i < sched::kLabelsMax; ++i) many += (i > 0 ? ",k" : "k") + std::to_string(i) + "=v";
   EXPECT_EQ(Gather({.labels = many}).size(), kLabelsMax);
   EXPECT_THAT(Error({.environment = Env({{"RAY_NODE_MARKET_TYPE", "spot"}}), .labels = many}),
               HasSubstr("too many"));
 }
 
 }  // namespace
-}  // namespace muster
+}  // namespace muster::worker

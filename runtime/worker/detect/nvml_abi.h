@@ -6,7 +6,7 @@
 // (MIG) and 396 (the rest).
 #pragma once
 
-namespace muster::nvml {
+namespace muster::worker::nvml {
 
 using Return = int;  // A C enum.
 inline constexpr Return kSuccess = 0;
@@ -39,4 +39,4 @@ using GetMigCountFn = Return (*)(Device, unsigned*);  // nvmlDeviceGetMaxMigDevi
 using GetMigHandleFn = Return (*)(Device, unsigned,
                                   Device*);  // nvmlDeviceGetMigDeviceHandleByIndex.
 
-}  // namespace muster::nvml
+}  // namespace muster::worker::nvml

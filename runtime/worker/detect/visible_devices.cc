@@ -12,7 +12,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 
-namespace muster {
+namespace muster::worker {
 namespace {
 
 bool IsUuid(absl::string_view entry) {
@@ -100,4 +100,4 @@ Gpus Restrict(Gpus gpus, const VisibleDevices& visible) {
   return gpus;
 }
 
-}  // namespace muster
+}  // namespace muster::worker

@@ -20,7 +20,7 @@
 
 #include "runtime/worker/detect/gpus.h"
 
-namespace muster {
+namespace muster::worker {
 
 struct VisibleDevices {
   std::optional<std::string> cuda = std::nullopt;    // CUDA_VISIBLE_DEVICES; absent: not set.
@@ -29,4 +29,4 @@ struct VisibleDevices {
 
 Gpus Restrict(Gpus gpus, const VisibleDevices& visible);
 
-}  // namespace muster
+}  // namespace muster::worker

@@ -7,7 +7,7 @@
 
 #include "runtime/worker/detect/nvml_abi.h"
 
-namespace muster {
+namespace muster::worker {
 
 struct FakeDevice {
   std::string name{};
@@ -32,4 +32,4 @@ struct FakeNvml {
 inline constexpr char kFakeNvmlStateFunction[] = "FakeNvmlState";
 using FakeNvmlStateFn = FakeNvml* (*)();
 
-}  // namespace muster
+}  // namespace muster::worker

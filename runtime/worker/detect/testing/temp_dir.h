@@ -10,7 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 
-namespace muster {
+namespace muster::worker {
 
 class TempDir {
  public:
@@ -39,4 +39,4 @@ class TempDir {
   std::string path_;
 };
 
-}  // namespace muster
+}  // namespace muster::worker

@@ -1,0 +1,1 @@
+"""What runs the benches: building, running programs, records and their table."""

@@ -1,0 +1,1 @@
+"""The benches, one file each; README.md says how to add one."""

@@ -1,0 +1,29 @@
+// muster: run C++ functions on a cluster, each on the kind of node it asks for, with fallbacks.
+//
+//   double Score(std::string shard, int samples);
+//
+//   int main(int argc, char** argv) {
+//     muster::Init(argc, argv);                                                               //
+//     init.h const muster::TaskOptions on_gpu = {.resources = {.gpus = 1}, // options.h
+//                                         .label_selector = {{"ray.io/accelerator-type", "L4"}}};
+//     muster::ObjectRef<double> ref = muster::Task<Score>(on_gpu).Remote("shard-0", 1000);    //
+//     task.h absl::StatusOr<double> score = muster::Get(ref, absl::Minutes(5)); // get.h
+//   }
+//
+//   options.h        resources, label selectors (label.h), fallback strategy, retries, timeout
+//   task.h, group.h  one function call; n ranks at once, all or none
+//   get.h            Get, GetOrDie, Wait, Put, Cancel
+//   task_info.h      CurrentTask(): node, labels, GPUs, which choice was granted
+//   group.h          CurrentGroup(): rank, size, store, collectives
+//   serialization.h  which types can be sent; MUSTER_FIELDS(Point, x, y); for your own
+#pragma once
+
+#include "muster/get.h"
+#include "muster/group.h"
+#include "muster/init.h"
+#include "muster/label.h"
+#include "muster/object_ref.h"
+#include "muster/options.h"
+#include "muster/serialization.h"
+#include "muster/task.h"
+#include "muster/task_info.h"

@@ -1,0 +1,34 @@
+// The head's shell: the one thread that owns the core, fed by the gRPC server's callbacks through a mailbox.
+//
+// Thread-safety: any thread may call any member.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+
+namespace muster::head {
+
+struct HeadOptions {
+  std::string host = "127.0.0.1";
+  int port = 6379;  // 0: the kernel picks.
+  absl::Duration node_timeout = absl::Seconds(10);
+  std::string package_directory;
+  size_t mailbox_max = 1 << 20;  // Messages; beyond it a connection's batch is refused by closing it.
+};
+
+class Head {
+ public:
+  // Listens; serves until Stop(). Errors: as HeadServer::Start.
+  static absl::StatusOr<std::unique_ptr<Head>> Start(const HeadOptions& options);
+  virtual ~Head() = default;  // Stops.
+
+  virtual int port() const = 0;
+  // Returns when the head was told to end by `muster down` (workers have left, or 5 s are over) or by Stop().
+  virtual void WaitUntilStopped() = 0;
+  virtual void Stop() = 0;
+};
+
+}  // namespace muster::head

@@ -1,0 +1,187 @@
+// The head's core: nodes, drivers and leases around the Scheduler, the groups' stores, and the answers of
+// `muster status` and `muster explain`. Messages in, messages out, time passed in; no gRPC, clocks, threads.
+//
+//   request:  waiting -> granted (each bundle a lease) -> over, once every lease has ended
+//   lease:    starting (worker told) -> started (driver told) -> ended (resources free)
+//   node:     alive <-> unreachable -> lost (fenced if it comes back);  alive -> draining -> left
+//   driver:   connected <-> away -> ended (its leases are killed, its requests forgotten)
+//
+// Invariants: a lease's resources are free again only when its worker said that it ended or the node is lost;
+//   all state is soft: workers and drivers replay what they hold to a head that has forgotten it.
+// Thread-safety: none; the head's one thread owns it.
+#pragma once
+
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/container/btree_map.h"
+#include "absl/time/time.h"
+#include "muster/v1/cluster.pb.h"
+#include "runtime/head/head_events.h"
+#include "runtime/head/store_core.h"
+#include "scheduler/scheduler.h"
+
+namespace muster::head {
+
+struct HeadConfig {
+  uint64_t head = 1;     // Drawn at random for each start.
+  std::string address;   // "127.0.0.1:6379", for messages.
+  int pid = 0;
+  absl::Time start{};
+  absl::Duration node_timeout = absl::Seconds(10);
+  // A driver whose stream broke is given this long to come back; one that leases speak of, but that a new
+  // head has not seen yet, the second.
+  absl::Duration driver_timeout = absl::Seconds(3);
+  absl::Duration unseen_driver_timeout = absl::Seconds(60);
+  absl::Duration explain_timeout = absl::Seconds(2);
+  // How long a head that may have forgotten its nodes waits for them before it calls a request infeasible.
+  absl::Duration infeasible_grace = absl::Seconds(2);
+  size_t store_bytes_max = 64 << 20;
+  int prestart_nodes_max = 4;
+  int lost_nodes_max = 1000;  // Remembered, to fence them.
+};
+
+class HeadCore {
+ public:
+  explicit HeadCore(HeadConfig config);
+
+  // Appends to `actions`; they are done in this order. REQUIRES: event.at does not go back.
+  void Step(const Event& event, std::vector<Action>& actions);
+  absl::Time NextTick() const;
+  v1::StatusReply Status(absl::Time now) const;
+  bool AllWorkersGone() const;
+  void CheckInvariants() const;
+
+ private:
+  enum class LeaseState { kNone, kStarting, kStarted, kEnded };
+  struct Lease {
+    LeaseState state = LeaseState::kNone;
+    NodeId node;
+    v1::Placement placement;
+    v1::LeaseStarted started;
+  };
+  struct Request {
+    RequestId id;
+    uint64_t driver = 0;
+    uint64_t number = 0;  // The driver's.
+    uint64_t task_class = 0;
+    std::string task_id;
+    v1::RequestSpec spec;
+    bool granted = false;
+    std::vector<Lease> leases;  // By bundle, once granted.
+  };
+  struct Flush {
+    uint64_t sequence = 0;
+    std::set<NodeId> pending;
+  };
+  struct Driver {
+    uint64_t id = 0;
+    ConnectionId connection = 0;
+    bool seen = false;         // False: only leases speak of it.
+    absl::Time away_since{};   // connection == 0.
+    v1::DriverHello hello;
+    v1::Backlog backlog;
+    absl::btree_map<uint64_t, RequestId> requests;
+    std::set<NodeId> nodes;    // That have run something for it.
+    std::optional<Flush> flush;
+    bool package_asked = false;
+
+    // It has ended; the record stays until the last of its leases has.
+    bool over() const { return connection == 0 && away_since == absl::InfiniteFuture(); }
+  };
+  enum class Presence { kConnected, kAway, kLost, kLeft };
+  struct Node {
+    NodeId id;
+    uint64_t worker = 0;
+    std::string name;
+    ConnectionId connection = 0;
+    Presence presence = Presence::kConnected;
+    bool draining = false;
+    absl::Time heard{};
+    v1::WorkerHello hello;
+  };
+  struct Query {
+    std::set<ConnectionId> pending;
+    absl::Time deadline{};
+    std::vector<std::pair<uint64_t, v1::FoundTask>> found;  // Driver, task.
+  };
+
+  // Dispatch (head_core.cc).
+  void On(const FromDriver& from);
+  void On(const DriverClosed& closed);
+  void On(const FromWorker& from);
+  void On(const WorkerClosed& closed);
+  void On(const Asked& asked);
+  void On(const StopAsked& stop);
+  void On(const Tick& tick);
+  void Schedule(decltype(sched::Event::what) what);
+  void Apply(const sched::Grant& grant);
+  void Apply(const sched::Infeasible& infeasible);
+  void Apply(const sched::Rejected& rejected);
+  void Apply(const sched::LeaseLost& lost);
+  void UpdateContention();
+
+  // Drivers (head_drivers.cc).
+  void OnHello(ConnectionId connection, const v1::DriverHello& hello);
+  void OnRequest(Driver& driver, const v1::LeaseRequest& request);
+  void OnCancel(Driver& driver, uint64_t number);
+  void OnReturn(Driver& driver, const v1::ReturnLease& message);
+  void OnKill(Driver& driver, const v1::KillLease& message);
+  void OnBlocked(const v1::LeaseBlocked& message);
+  void OnFlush(Driver& driver, uint64_t sequence);
+  void FlushedBy(Driver& driver, NodeId node);
+  void EndDriver(uint64_t driver, const std::string& why);
+  void Prestart(const Driver& driver);
+  void AskForPackage(Driver& driver);
+  void SendGranted(const Request& request, int bundle);
+  Driver& DriverOrUnseen(uint64_t id);
+
+  // Nodes and leases (head_nodes.cc).
+  void OnHello(ConnectionId connection, const v1::WorkerHello& hello);
+  void Join(ConnectionId connection, const v1::WorkerHello& hello);
+  void Rejoin(Node& node, ConnectionId connection, const v1::WorkerHello& hello);
+  void Adopt(Node& node, const v1::HeldLease& held, std::vector<sched::HeldLease>& adopted);
+  void OnStarted(Node& node, const v1::LeaseStarted& started);
+  void OnEnded(Node& node, const v1::LeaseEnded& ended);
+  void LoseNode(Node& node, const std::string& why, Presence presence);
+  void EndLease(Request& request, int bundle, v1::LeaseEnded ended, bool tell_scheduler);
+  void StopLeaseOn(const Node& node, const v1::LeaseKey& key, bool kill, const std::string& why);
+  void ForgetOldLostNodes();
+
+  // Reports (head_report.cc).
+  void OnFound(ConnectionId connection, const v1::TasksFound& found);
+  void AnswerIfComplete(uint64_t query, bool now);
+  v1::ExplainReply MakeReply(const Query& query) const;
+  void FillWaiting(const v1::FoundTask& task, uint64_t driver, v1::ExplainReply& reply) const;
+  void FillRunning(const v1::FoundTask& task, v1::ExplainReply& reply) const;
+
+  Request* Find(const v1::LeaseKey& key);
+  const Request* Find(const v1::LeaseKey& key) const;
+  v1::LeaseKey KeyOf(const Request& request, int bundle) const;
+  void Tell(const Driver& driver, v1::ToDriver message);
+  void Tell(const Node& node, v1::ToWorker message);
+  void SayLine(std::string text, bool warning = false);
+  void Refuse(ConnectionId connection, bool worker, const absl::Status& status, bool fenced = false);
+
+  const HeadConfig config_;
+  sched::Scheduler scheduler_;
+  StoreCore store_;
+  absl::Time now_{};
+  std::vector<Action>* actions_ = nullptr;  // During Step().
+
+  uint64_t last_request_ = 0;
+  uint64_t last_node_ = 0;
+  bool contended_ = false;
+  bool stopping_ = false;
+  absl::btree_map<uint64_t, Driver> drivers_;
+  absl::btree_map<ConnectionId, uint64_t> driver_of_;
+  absl::btree_map<RequestId, Request> requests_;
+  absl::btree_map<NodeId, Node> nodes_;
+  absl::btree_map<uint64_t, NodeId> node_of_worker_;
+  absl::btree_map<ConnectionId, NodeId> node_of_;
+  absl::btree_map<uint64_t, Query> queries_;
+};
+
+}  // namespace muster::head

@@ -1,0 +1,83 @@
+// Golden scripts: the scheduler's behaviour in words, a statement on each line and below it, after
+// ">", what the scheduler does. The statements:
+//
+//   at 5s                                the clock moves on, from the start of the script
+//   join node=1 [name= cpus= gpus= memory= resource.NAME= labels={k=v, ...}]
+//   change node=1 labels={k=v, ...}      all labels of the node
+//   unreachable node=1                   and: reachable node=1
+//   drain node=1 [deadline=30s]          from now
+//   lost node=1
+//   request id=1 [cpus= gpus= memory= resource.NAME= bundles= priority= on_infeasible=wait|fail
+//   name= owner=
+//                 choices=[{key: text, ...} [cpus= gpus= memory= resource.NAME= after=
+//                 advance_on=a|b], ...]]
+//   finish id=1 [bundle=0]               and: block id=1 [bundle=0], unblock id=1 [bundle=0]
+//   cancel id=1
+//   explain id=1                         prints what `muster explain` does
+//   status                               prints the nodes and the classes that wait
+//   config [grace=5s adoption_timeout=30s waiting_max=10]    before all others
+//   held id=1 [bundle=0 choice=0 devices=[0] and as for request]   the next join brings this lease
+//   along
+//
+// cpus=1 where left out, of nodes and requests. A choice's cpus= or gpus= replaces only that
+// resource.
+// "#" begins a comment. In a ">" line, reason="..." stands for any reason.
+//
+// Errors: kInvalidArgument, beginning with the number of the line, "12: ...".
+#pragma once
+
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "scheduler/events.h"
+#include "scheduler/scheduler.h"
+
+namespace muster::sched {
+
+struct ScriptAt {
+  absl::Duration since_start{};
+};
+struct ScriptDrain {
+  NodeId node{};
+  std::optional<absl::Duration> deadline{};
+};
+struct ScriptExplain {
+  RequestId request{};
+};
+struct ScriptStatus {};
+
+struct ScriptStatement {
+  int line = 0;  // From 1.
+  std::string text{};
+  std::variant<decltype(Event::what), ScriptAt, ScriptDrain, ScriptExplain, ScriptStatus> what{};
+  std::vector<std::string> expected{};  // The ">" lines below it, without "> ".
+};
+
+struct Script {
+  SchedulerConfig config{};  // Starts at ScriptStart().
+  std::vector<ScriptStatement> statements{};
+  std::vector<std::string> lines{};  // All of the text.
+};
+
+absl::Time ScriptStart();
+
+absl::StatusOr<Script> ParseScript(absl::string_view text);
+
+// What each statement makes the scheduler do, a line for each action (without "> "), in order of
+// the statements. Checks the scheduler's invariants after each.
+std::vector<std::vector<std::string>> RunScript(const Script& script);
+
+// Where what was printed differs from what the script expects: "-" what it expects, "+" what was
+// printed. Empty: nowhere.
+std::string DiffScript(const Script& script, const std::vector<std::vector<std::string>>& printed);
+
+// The script's text with what was printed for its ">" lines.
+std::string RewriteScript(const Script& script,
+                          const std::vector<std::vector<std::string>>& printed);
+
+}  // namespace muster::sched

@@ -1,0 +1,359 @@
+#include <map>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+#include "scheduler/base/status_macros.h"
+#include "scheduler/script/script.h"
+#include "scheduler/script/script_fields.h"
+
+namespace muster::sched {
+namespace {
+
+constexpr char kVerbs[] =
+    "at, join, change, unreachable, reachable, drain, lost, request, finish, block, unblock, "
+    "cancel, explain, status, config, held";
+constexpr absl::string_view kResourcePrefix = "resource.";
+
+// --- Values ---
+
+absl::StatusOr<Labels> ParseScriptLabels(absl::string_view text) {
+  Labels labels;
+  MUSTER_ASSIGN_OR_RETURN(const absl::string_view inside, Inside(text, '{', '}'));
+  MUSTER_ASSIGN_OR_RETURN(const std::vector<absl::string_view> pieces,
+                          SplitOutsideBrackets(inside, ','));
+  for (const absl::string_view piece : pieces) {
+    const std::pair<absl::string_view, absl::string_view> label =
+        absl::StrSplit(piece, absl::MaxSplits('=', 1));
+    if (!absl::StrContains(piece, '=')) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("labels: \"", absl::Utf8SafeCHexEscape(piece), "\" is not key=value"));
+    }
+    if (!labels.emplace(std::string(label.first), std::string(label.second)).second) {
+      return absl::InvalidArgumentError(absl::StrCat("labels: a key is given twice"));
+    }
+  }
+  MUSTER_RETURN_IF_ERROR(ValidateLabels(labels));
+  return labels;
+}
+
+// {key: text, key2: text}: a piece without ":" is one more clause of the key before it.
+absl::StatusOr<LabelSelector> ParseScriptSelector(absl::string_view text) {
+  std::map<std::string, std::string> map;
+  std::string* last = nullptr;
+  MUSTER_ASSIGN_OR_RETURN(const absl::string_view inside, Inside(text, '{', '}'));
+  MUSTER_ASSIGN_OR_RETURN(const std::vector<absl::string_view> pieces,
+                          SplitOutsideBrackets(inside, ','));
+  for (const absl::string_view piece : pieces) {
+    const size_t colon = piece.find(':');
+    if (colon == absl::string_view::npos) {
+      if (last == nullptr) {
+        return absl::InvalidArgumentError("a selector's entries are {key: text, ...}");
+      }
+      absl::StrAppend(last, ",", piece);
+      continue;
+    }
+    const auto [entry, is_new] =
+        map.emplace(std::string(absl::StripAsciiWhitespace(piece.substr(0, colon))),
+                    std::string(absl::StripAsciiWhitespace(piece.substr(colon + 1))));
+    if (!is_new) return absl::InvalidArgumentError("a selector's key is given twice");
+    last = &entry->second;
+  }
+  return LabelSelector::Parse(map);
+}
+
+// Replaces in `resources` what `fields` give; gpus= is left to the caller for nodes.
+absl::Status ParseResources(const ScriptFields& fields, bool with_gpus, Resources& resources) {
+  if (fields.Has("cpus")) {
+    MUSTER_ASSIGN_OR_RETURN(resources.cpus, ParseAmount("cpus", fields.Text("cpus")));
+  }
+  if (with_gpus && fields.Has("gpus")) {
+    MUSTER_ASSIGN_OR_RETURN(resources.gpus, ParseAmount("gpus", fields.Text("gpus")));
+  }
+  if (fields.Has("memory")) {
+    MUSTER_ASSIGN_OR_RETURN(resources.memory_bytes, ParseMemory(fields.Text("memory")));
+  }
+  for (const auto& [key, value] : fields.values()) {
+    if (!absl::StartsWith(key, kResourcePrefix)) continue;
+    const std::string name = key.substr(kResourcePrefix.size());
+    MUSTER_ASSIGN_OR_RETURN(const int64_t amount, ParseAmount(key, value));
+    resources.custom.erase(name);
+    if (amount != 0) resources.custom.emplace(name, amount);
+  }
+  return Validate(resources);
+}
+
+absl::StatusOr<Choice> ParseChoice(absl::string_view text, const Resources& primary) {
+  MUSTER_ASSIGN_OR_RETURN(std::vector<absl::string_view> words, SplitOutsideBrackets(text, ' '));
+  if (words.empty()) return absl::InvalidArgumentError("a choice begins with {...}");
+  Choice choice{.resources = primary};
+  MUSTER_ASSIGN_OR_RETURN(choice.selector, ParseScriptSelector(words[0]));
+  words.erase(words.begin());
+  MUSTER_ASSIGN_OR_RETURN(const ScriptFields fields, ScriptFields::Parse(words));
+  MUSTER_RETURN_IF_ERROR(
+      fields.Allow({"cpus", "gpus", "memory", "resource.*", "after", "advance_on"}));
+  MUSTER_RETURN_IF_ERROR(ParseResources(fields, /*with_gpus=*/true, choice.resources));
+  MUSTER_ASSIGN_OR_RETURN(choice.after, fields.Duration("after", absl::ZeroDuration()));
+  if (fields.Has("advance_on")) {
+    MUSTER_ASSIGN_OR_RETURN(choice.advance_on, ParseAdvanceOn(fields.Text("advance_on")));
+  }
+  return choice;
+}
+
+absl::StatusOr<RequestSpec> ParseSpec(const ScriptFields& fields) {
+  RequestSpec spec;
+  Resources primary{.cpus = Amount::kUnit};
+  MUSTER_RETURN_IF_ERROR(ParseResources(fields, /*with_gpus=*/true, primary));
+  if (fields.Has("choices")) {
+    MUSTER_ASSIGN_OR_RETURN(const absl::string_view inside,
+                            Inside(fields.Text("choices"), '[', ']'));
+    MUSTER_ASSIGN_OR_RETURN(const std::vector<absl::string_view> pieces,
+                            SplitOutsideBrackets(inside, ','));
+    for (const absl::string_view piece : pieces) {
+      MUSTER_ASSIGN_OR_RETURN(Choice choice, ParseChoice(piece, primary));
+      spec.choices.push_back(std::move(choice));
+    }
+  } else {
+    spec.choices.push_back({.resources = primary});
+  }
+  MUSTER_ASSIGN_OR_RETURN(spec.bundles, fields.Int("bundles", 1, 1, kBundlesMax));
+  MUSTER_ASSIGN_OR_RETURN(spec.priority, fields.Int("priority", 0, -1'000'000, 1'000'000));
+  const absl::string_view on_infeasible = fields.Text("on_infeasible");
+  if (fields.Has("on_infeasible") && on_infeasible != "fail" && on_infeasible != "wait") {
+    return absl::InvalidArgumentError("on_infeasible: allowed: wait, fail");
+  }
+  spec.fail_if_infeasible = on_infeasible == "fail";
+  spec.name = std::string(fields.Text("name"));
+  spec.owner = std::string(fields.Text("owner"));
+  MUSTER_RETURN_IF_ERROR(Validate(spec));
+  return spec;
+}
+
+// --- Statements ---
+
+constexpr absl::string_view kSpecFields[] = {"cpus",    "gpus",          "memory", "resource.*",
+                                             "bundles", "priority",      "name",   "owner",
+                                             "choices", "on_infeasible", "id"};
+
+std::vector<absl::string_view> SpecFieldsAnd(const std::vector<absl::string_view>& more) {
+  std::vector<absl::string_view> all(std::begin(kSpecFields), std::end(kSpecFields));
+  all.insert(all.end(), more.begin(), more.end());
+  return all;
+}
+
+absl::StatusOr<HeldLease> ParseHeld(const ScriptFields& fields) {
+  MUSTER_RETURN_IF_ERROR(fields.Allow(SpecFieldsAnd({"bundle", "choice", "devices"})));
+  HeldLease held;
+  MUSTER_ASSIGN_OR_RETURN(held.request.value, fields.Id("id"));
+  MUSTER_ASSIGN_OR_RETURN(held.spec, ParseSpec(fields));
+  MUSTER_ASSIGN_OR_RETURN(held.bundle, fields.Int("bundle", 0, 0, held.spec.bundles - 1));
+  const int choices = static_cast<int>(held.spec.choices.size());
+  MUSTER_ASSIGN_OR_RETURN(held.placement.choice, fields.Int("choice", 0, 0, choices - 1));
+  held.placement.resources = held.spec.choices[held.placement.choice].resources;
+  if (!fields.Has("devices")) return held;
+  MUSTER_ASSIGN_OR_RETURN(const absl::string_view inside, Inside(fields.Text("devices"), '[', ']'));
+  for (const absl::string_view text : absl::StrSplit(inside, ',')) {
+    GpuShare share{.amount = std::min(held.placement.resources.gpus, Amount::kUnit)};
+    if (!absl::SimpleAtoi(text, &share.device)) {
+      return absl::InvalidArgumentError("devices: allowed: [0,1]");
+    }
+    held.placement.devices.push_back(share);
+  }
+  return held;
+}
+
+absl::StatusOr<NodeJoined> ParseJoin(const ScriptFields& fields) {
+  MUSTER_RETURN_IF_ERROR(
+      fields.Allow({"node", "name", "cpus", "gpus", "memory", "resource.*", "labels"}));
+  NodeJoined join;
+  MUSTER_ASSIGN_OR_RETURN(join.node.value, fields.Id("node"));
+  join.name = fields.Has("name") ? std::string(fields.Text("name"))
+                                 : absl::StrCat("node-", join.node.ToString());
+  Resources total{.cpus = Amount::kUnit};
+  MUSTER_RETURN_IF_ERROR(ParseResources(fields, /*with_gpus=*/false, total));
+  MUSTER_ASSIGN_OR_RETURN(join.total.gpu_devices, fields.Int("gpus", 0, 0, kGpuDevicesMax));
+  join.total.cpus = total.cpus;
+  join.total.memory_bytes = total.memory_bytes;
+  join.total.custom = total.custom;
+  if (fields.Has("labels")) {
+    MUSTER_ASSIGN_OR_RETURN(join.labels, ParseScriptLabels(fields.Text("labels")));
+  }
+  return join;
+}
+
+class ScriptParser {
+ public:
+  absl::StatusOr<Script> Parse(absl::string_view text) {
+    script_.config.start = ScriptStart();
+    int number = 0;
+    for (const absl::string_view line : absl::StrSplit(absl::StripSuffix(text, "\n"), '\n')) {
+      ++number;
+      script_.lines.push_back(std::string(absl::StripSuffix(line, "\r")));
+      if (absl::Status status = ParseLine(number, absl::StripSuffix(line, "\r")); !status.ok()) {
+        return absl::InvalidArgumentError(absl::StrCat(number, ": ", status.message()));
+      }
+    }
+    if (!held_.empty()) {
+      return absl::InvalidArgumentError(absl::StrCat(number, ": held without a join after it"));
+    }
+    return std::move(script_);
+  }
+
+ private:
+  absl::Status ParseLine(int number, absl::string_view line) {
+    absl::string_view text = absl::StripAsciiWhitespace(WithoutComment(line));
+    if (absl::ConsumePrefix(&text, ">")) {
+      if (script_.statements.empty()) {
+        return absl::InvalidArgumentError("a \">\" line stands below the statement it belongs to");
+      }
+      absl::ConsumePrefix(&text, " ");
+      script_.statements.back().expected.push_back(std::string(text));
+      return absl::OkStatus();
+    }
+    if (text.empty()) return absl::OkStatus();
+    MUSTER_ASSIGN_OR_RETURN(std::vector<absl::string_view> words, SplitOutsideBrackets(text, ' '));
+    const absl::string_view verb = words[0];
+    words.erase(words.begin());
+    ScriptStatement statement{.line = number, .text = std::string(text)};
+    if (verb == "at") {
+      MUSTER_ASSIGN_OR_RETURN(statement.what, ParseAt(words));
+      script_.statements.push_back(std::move(statement));
+      return absl::OkStatus();
+    }
+    MUSTER_ASSIGN_OR_RETURN(const ScriptFields fields, ScriptFields::Parse(words));
+    if (verb == "config") return ParseConfig(fields);
+    if (verb == "held") {
+      MUSTER_ASSIGN_OR_RETURN(HeldLease held, ParseHeld(fields));
+      held_.push_back(std::move(held));
+      return absl::OkStatus();
+    }
+    MUSTER_RETURN_IF_ERROR(ParseStatement(verb, fields, statement));
+    script_.statements.push_back(std::move(statement));
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<ScriptAt> ParseAt(const std::vector<absl::string_view>& words) {
+    if (words.size() != 1) return absl::InvalidArgumentError("at: allowed: at 5s");
+    MUSTER_ASSIGN_OR_RETURN(const absl::Duration at, ParseScriptDuration(words[0]));
+    if (at < at_) return absl::InvalidArgumentError("at: the clock does not go back");
+    if (at > kEnd) return absl::InvalidArgumentError("at: beyond 100000 hours");
+    at_ = at;
+    return ScriptAt{.since_start = at};
+  }
+
+  absl::Status ParseConfig(const ScriptFields& fields) {
+    if (!script_.statements.empty()) {
+      return absl::InvalidArgumentError("config stands before all other statements");
+    }
+    MUSTER_RETURN_IF_ERROR(fields.Allow({"grace", "adoption_timeout", "waiting_max"}));
+    SchedulerConfig& config = script_.config;
+    MUSTER_ASSIGN_OR_RETURN(config.infeasible_grace,
+                            fields.Duration("grace", config.infeasible_grace));
+    MUSTER_ASSIGN_OR_RETURN(config.adoption_timeout,
+                            fields.Duration("adoption_timeout", config.adoption_timeout));
+    MUSTER_ASSIGN_OR_RETURN(config.waiting_requests_max,
+                            fields.Int("waiting_max", 2'000'000, 0, 2'000'000));
+    return absl::OkStatus();
+  }
+
+  absl::Status ParseStatement(absl::string_view verb, const ScriptFields& fields,
+                              ScriptStatement& statement) {
+    if (verb == "request") {
+      MUSTER_RETURN_IF_ERROR(fields.Allow(SpecFieldsAnd({})));
+      Requested requested;
+      MUSTER_ASSIGN_OR_RETURN(requested.request.value, fields.Id("id"));
+      MUSTER_ASSIGN_OR_RETURN(requested.spec, ParseSpec(fields));
+      statement.what = std::move(requested);
+      return absl::OkStatus();
+    }
+    if (verb == "finish" || verb == "block" || verb == "unblock") {
+      MUSTER_RETURN_IF_ERROR(fields.Allow({"id", "bundle"}));
+      RequestId request;
+      MUSTER_ASSIGN_OR_RETURN(request.value, fields.Id("id"));
+      MUSTER_ASSIGN_OR_RETURN(const int bundle, fields.Int("bundle", 0, 0, kBundlesMax));
+      if (verb == "finish") {
+        statement.what = LeaseFinished{.request = request, .bundle = bundle};
+      } else {
+        statement.what =
+            LeaseBlocked{.request = request, .bundle = bundle, .blocked = verb == "block"};
+      }
+      return absl::OkStatus();
+    }
+    if (verb == "cancel" || verb == "explain") {
+      MUSTER_RETURN_IF_ERROR(fields.Allow({"id"}));
+      RequestId request;
+      MUSTER_ASSIGN_OR_RETURN(request.value, fields.Id("id"));
+      if (verb == "cancel") {
+        statement.what = RequestCancelled{.request = request};
+      } else {
+        statement.what = ScriptExplain{.request = request};
+      }
+      return absl::OkStatus();
+    }
+    if (verb == "status") {
+      statement.what = ScriptStatus{};
+      return fields.Allow({});
+    }
+    return ParseNodeStatement(verb, fields, statement);
+  }
+
+  absl::Status ParseNodeStatement(absl::string_view verb, const ScriptFields& fields,
+                                  ScriptStatement& statement) {
+    if (verb == "join") {
+      MUSTER_ASSIGN_OR_RETURN(NodeJoined join, ParseJoin(fields));
+      for (HeldLease& held : held_) held.placement.node = join.node;
+      join.held = std::exchange(held_, {});
+      statement.what = std::move(join);
+      return absl::OkStatus();
+    }
+    NodeId node;
+    if (verb == "change") {
+      MUSTER_RETURN_IF_ERROR(fields.Allow({"node", "labels"}));
+      MUSTER_ASSIGN_OR_RETURN(node.value, fields.Id("node"));
+      MUSTER_ASSIGN_OR_RETURN(Labels labels, ParseScriptLabels(fields.Text("labels")));
+      statement.what = NodeChanged{.node = node, .labels = std::move(labels)};
+      return absl::OkStatus();
+    }
+    if (verb == "drain") {
+      MUSTER_RETURN_IF_ERROR(fields.Allow({"node", "deadline"}));
+      MUSTER_ASSIGN_OR_RETURN(node.value, fields.Id("node"));
+      ScriptDrain drain{.node = node};
+      if (fields.Has("deadline")) {
+        MUSTER_ASSIGN_OR_RETURN(drain.deadline, fields.Duration("deadline", {}));
+      }
+      statement.what = drain;
+      return absl::OkStatus();
+    }
+    if (verb == "lost" || verb == "reachable" || verb == "unreachable") {
+      MUSTER_RETURN_IF_ERROR(fields.Allow({"node"}));
+      MUSTER_ASSIGN_OR_RETURN(node.value, fields.Id("node"));
+      if (verb == "lost") {
+        statement.what = NodeLost{.node = node};
+      } else {
+        statement.what = NodeReachable{.node = node, .reachable = verb == "reachable"};
+      }
+      return absl::OkStatus();
+    }
+    return absl::InvalidArgumentError(absl::StrCat(
+        "\"", absl::Utf8SafeCHexEscape(verb.substr(0, 80)), "\" is unknown; allowed: ", kVerbs));
+  }
+
+  static constexpr absl::Duration kEnd = absl::Hours(100'000);
+
+  Script script_;
+  absl::Duration at_;
+  std::vector<HeldLease> held_;
+};
+
+}  // namespace
+
+absl::Time ScriptStart() { return absl::UnixEpoch(); }
+
+absl::StatusOr<Script> ParseScript(absl::string_view text) { return ScriptParser().Parse(text); }
+
+}  // namespace muster::sched

@@ -1,0 +1,34 @@
+// Whatever script is given, it is refused with its line or runs, with the scheduler's invariants checked
+// after each event; what it prints, written into the script, is what it then expects.
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "scheduler/base/check.h"
+#include "scheduler/script/script.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  constexpr size_t kSizeMax = 4096;
+  if (size > kSizeMax) return 0;
+  const absl::string_view text(reinterpret_cast<const char*>(data), size);
+  const absl::StatusOr<muster::Script> script = muster::ParseScript(text);
+  if (!script.ok()) return 0;
+  // Large groups of tiny bundles are legal, and slow under the fuzzer.
+  for (const muster::ScriptStatement& statement : script->statements) {
+    const auto* requested = std::get_if<muster::Requested>(&statement.what);
+    const auto* joined = std::get_if<muster::NodeJoined>(&statement.what);
+    if (requested != nullptr && requested->spec.bundles > 64) return 0;
+    if (joined != nullptr) {
+      for (const muster::HeldLease& held : joined->held) {
+        if (held.spec.bundles > 64) return 0;
+      }
+    }
+  }
+  const std::vector<std::vector<std::string>> printed = RunScript(*script);
+  MUSTER_CHECK(printed == RunScript(*script));
+  const absl::StatusOr<muster::Script> again = muster::ParseScript(RewriteScript(*script, printed));
+  MUSTER_CHECK(again.ok());
+  MUSTER_CHECK(DiffScript(*again, printed).empty());
+  return 0;
+}
