@@ -87,9 +87,9 @@ absl::StatusOr<NodeSpec> FromPairs(const FlatMap& pairs) {
   MUSTER_RETURN_IF_ERROR(sched::ValidateLabels(spec.labels));
   spec.labels = sched::WithAliases(std::move(spec.labels));
   const sched::NodeResources resources{.cpus = spec.cpus.value_or(0),
-                                .gpu_devices = spec.gpus,
-                                .memory_bytes = spec.memory_bytes.value_or(0),
-                                .custom = spec.custom};
+                                       .gpu_devices = spec.gpus,
+                                       .memory_bytes = spec.memory_bytes.value_or(0),
+                                       .custom = spec.custom};
   MUSTER_RETURN_IF_ERROR(sched::Validate(resources));
   return spec;
 }

@@ -121,7 +121,8 @@ TEST(NodeLabelsTest, TheNodeIdIsTheWorkersOwn) {
 
 TEST(NodeLabelsTest, TheSumOfAllSourcesIsBounded) {
   std::string many;
-  for (int i = 0; i < sched::kLabelsMax; ++i) many += (i > 0 ? ",k" : "k") + std::to_string(i) + "=v";
+  for (int i = 0; i < sched::kLabelsMax; ++i)
+    many += (i > 0 ? ",k" : "k") + std::to_string(i) + "=v";
   EXPECT_EQ(Gather({.labels = many}).size(), kLabelsMax);
   EXPECT_THAT(Error({.environment = Env({{"RAY_NODE_MARKET_TYPE", "spot"}}), .labels = many}),
               HasSubstr("too many"));

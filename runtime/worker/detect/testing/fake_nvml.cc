@@ -6,7 +6,8 @@ namespace {
 
 using muster::FakeDevice;
 using muster::FakeNvml;
-using namespace muster::worker::nvml;  // NOLINT(google-build-using-namespace): this file is that library.
+using namespace muster::worker::nvml;  // NOLINT(google-build-using-namespace): this file is that
+                                       // library.
 
 FakeNvml state;
 
