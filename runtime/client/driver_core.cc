@@ -471,6 +471,7 @@ void DriverCore::PushTo(TaskClass& task_class, Lease& lease, size_t most) {
     lease.in_flight.push_back(task->number);
     v1::PushTask& out = *push.add_tasks();
     out.set_sequence(task->number);
+    out.set_task_id(TaskIdOf(task->number));
     out.set_function(task->call.function);
     if (task->call.name != lease.last_name) {
       lease.last_name = task->call.name;

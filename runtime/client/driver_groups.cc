@@ -117,6 +117,7 @@ void DriverCore::RunGroup(Group& group) {
     v1::ToExecutor message;
     v1::PushTask& task = *message.mutable_push()->add_tasks();
     task.set_sequence(group.number);
+    task.set_task_id(TaskIdOf(group.number));
     task.set_function(group.call.function);
     task.set_name(group.call.name);
     task.set_attempt(group.generation);

@@ -220,6 +220,7 @@ void WorkerCore::Assign(Executor& executor, Lease& lease) {
   }
   assign.set_listen_tcp(lease.order.driver_host_id() != config_.hello.host_id());
   assign.set_job(lease.order.job());
+  assign.set_host(config_.hello.host());
   actions_->push_back(ToExecutor{executor.id, std::move(message)});
 }
 
