@@ -52,7 +52,7 @@ const std::map<std::string, Rule> kRooms = {
      {{"runtime/base/", "scheduler/", "proto/"}, {"absl", "grpc", "openssl", "protobuf"}}},
     {"runtime/head/", Runtime({"runtime/objects/", "runtime/jobs/", "runtime/http/"})},
     {"runtime/worker/", Runtime({"runtime/objects/"})},
-    {"runtime/cluster/", Runtime({"runtime/head/", "runtime/worker/"})},
+    {"runtime/cluster/", Runtime({"include/muster/", "runtime/head/", "runtime/worker/"})},
     {"runtime/executor/", Runtime({"include/muster/", "runtime/client/", "runtime/collective/",
                                    "runtime/objects/", "kernels/"})},
     {"runtime/client/", Runtime({"include/muster/", "runtime/cluster/", "runtime/collective/",

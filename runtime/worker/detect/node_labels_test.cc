@@ -123,7 +123,7 @@ TEST(NodeLabelsTest, TheSumOfAllSourcesIsBounded) {
   std::string many;
   for (int i = 0; i < sched::kLabelsMax; ++i)
     many += (i > 0 ? ",k" : "k") + std::to_string(i) + "=v";
-  EXPECT_EQ(Gather({.labels = many}).size(), kLabelsMax);
+  EXPECT_EQ(Gather({.labels = many}).size(), sched::kLabelsMax);
   EXPECT_THAT(Error({.environment = Env({{"RAY_NODE_MARKET_TYPE", "spot"}}), .labels = many}),
               HasSubstr("too many"));
 }

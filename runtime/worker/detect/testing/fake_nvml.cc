@@ -4,8 +4,8 @@
 
 namespace {
 
-using muster::FakeDevice;
-using muster::FakeNvml;
+using muster::worker::FakeDevice;
+using muster::worker::FakeNvml;
 using namespace muster::worker::nvml;  // NOLINT(google-build-using-namespace): this file is that
                                        // library.
 
