@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <set>
+#include <stdexcept>
 #include <string>
 #include <system_error>
 #include <vector>
@@ -19,6 +20,13 @@
 #include "examples/train_gpt/options.h"
 #include "examples/train_gpt/trainer.h"
 #include "muster/muster.h"
+
+namespace train_gpt {
+
+MUSTER_FIELDS(TrainConfig, text, checkpoints, steps, checkpoint_every, warm_up, learning_rate, weight_decay,
+              gradient_norm_max, seed, batch, layers, heads, width, context, sample_bytes, temperature, report_every_s);
+
+}  // namespace train_gpt
 
 namespace {
 

@@ -301,12 +301,16 @@ void HeadCore::Apply(const sched::Rejected& rejected) {
 void HeadCore::Apply(const sched::LeaseLost& lost) {
   const auto found = requests_.find(lost.request);
   if (found == requests_.end()) return;
-  const Node& node = nodes_.at(lost.node);
   v1::LeaseEnded ended;
   *ended.mutable_lease() = KeyOf(found->second, lost.bundle);
   ended.set_end(v1::LEASE_END_NODE_LOST);
-  ended.set_message(absl::StrCat("node ", node.name, " is lost"));
-  ended.set_node(node.name);
+  ended.set_message("its node did not come back");
+  // No node: one bundle of several that a new head has never seen.
+  if (const auto node = nodes_.find(lost.node); node != nodes_.end()) {
+    ended.set_message(absl::StrCat("node ", node->second.name, " is lost"));
+    ended.set_node(node->second.name);
+    StopLeaseOn(node->second, ended.lease(), true, "another part of its request is lost");
+  }
   EndLease(found->second, lost.bundle, std::move(ended), /*tell_scheduler=*/false);
 }
 
