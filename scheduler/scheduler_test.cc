@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-namespace muster {
+namespace muster::sched {
 namespace {
 
 constexpr int64_t kUnit = Amount::kUnit;
@@ -134,4 +134,4 @@ TEST_F(SchedulerTest, NameAndOwnerAreOfTheClass) {
 }
 
 }  // namespace
-}  // namespace muster
+}  // namespace muster::sched
