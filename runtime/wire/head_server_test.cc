@@ -9,10 +9,13 @@
 #include <fstream>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "runtime/base/clock.h"
@@ -33,7 +36,12 @@ constexpr absl::string_view kPreface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 class HeadServerTest : public testing::Test {
  protected:
-  HeadServerTest() { SetUpLog("head", LogLevel::kInfo); }
+  HeadServerTest() {
+    SetUpLog("head", LogLevel::kInfo);
+    listener_.on_worker = [this](ConnectionId id, const v1::WorkerMessage& message) {
+      listener_.notes.Add(absl::StrCat(message.hello().name(), " ", id));
+    };
+  }
 
   void Start(HeadServer::Options options = {}) {
     auto server = HeadServer::Start(options, listener_);
@@ -41,13 +49,8 @@ class HeadServerTest : public testing::Test {
     server_ = *std::move(server);
     address_ = absl::StrCat("127.0.0.1:", server_->port());
   }
-  // A worker's link whose hello the head has seen; its connection is set.
+  // A worker's link whose hello the head has seen; `connection` is the head's name for it.
   std::unique_ptr<WorkerLink> JoinWorker(Notes& notes, ConnectionId& connection) {
-    listener_.on_worker = [&](ConnectionId id, const v1::WorkerMessage& message) {
-      connection = id;
-      listener_.notes.Add(message.has_hello() ? "hello" : "message");
-    };
-    std::atomic<WorkerLink*> self{nullptr};
     auto link = ConnectWorker(
         address_,
         {.on_up = [&notes] { notes.Add("up"); },
@@ -57,11 +60,17 @@ class HeadServerTest : public testing::Test {
              },
          .on_down = [&notes](const absl::Status& why) { notes.Add(std::string(why.message())); }});
     EXPECT_TRUE(notes.AwaitCount(1));
+    const std::string name = RandomHex(4);
     v1::WorkerMessage hello;
-    hello.mutable_hello()->set_name("w");
+    hello.mutable_hello()->set_name(name);
     link->Send(hello);
-    EXPECT_TRUE(listener_.notes.Await(
-        [](const auto& all) { return !all.empty() && all.back() == "hello"; }));
+    EXPECT_TRUE(listener_.notes.Await([&](const auto& all) {
+      for (const std::string& note : all) {
+        const std::pair<std::string, std::string> hello_of = absl::StrSplit(note, ' ');
+        if (hello_of.first == name) return absl::SimpleAtoi(hello_of.second, &connection);
+      }
+      return false;
+    }));
     return link;
   }
   // A plain TCP connection that sends `bytes` and waits until it is closed.
@@ -171,15 +180,14 @@ TEST_F(HeadServerTest, StreamThatSaysNothingIsClosed) {
 
 TEST_F(HeadServerTest, PeerThatDoesNotReadIsClosedAndOthersAreUnharmed) {
   Start({.unsent_bytes_max = size_t{8} << 20});
-  ConnectionId slow = 0;
+  std::atomic<ConnectionId> slow{0};
+  listener_.on_worker = [&](ConnectionId id, const v1::WorkerMessage&) {
+    if (slow.exchange(id) == 0) listener_.notes.Add("hello");
+  };
   std::atomic<bool> release{false};
-  Notes slow_notes;
+  Notes notes;
   const std::string log = LogOf([&] {
     std::atomic<WorkerLink*> self{nullptr};
-    listener_.on_worker = [&](ConnectionId id, const v1::WorkerMessage&) {
-      slow = id;
-      listener_.notes.Add("hello");
-    };
     const auto link =
         ConnectWorker(address_, {.on_up =
                                      [&] {
@@ -187,20 +195,21 @@ TEST_F(HeadServerTest, PeerThatDoesNotReadIsClosedAndOthersAreUnharmed) {
                                        self.load()->Send(v1::WorkerMessage());
                                      },
                                  .on_batch = [&](const auto&) { release.wait(false); },
-                                 .on_down = [&](const auto&) { slow_notes.Add("down"); }});
+                                 .on_down = [&](const auto&) { notes.Add("down"); }});
     self = link.get();
     self.notify_all();
     ASSERT_TRUE(listener_.notes.AwaitCount(1));
+    const ConnectionId connection = slow;
     v1::ToWorker large;
     large.mutable_start()->mutable_binary()->add_argv(std::string(1 << 20, 'x'));
-    const absl::Time until = MonotonicNow() + absl::Seconds(20);
+    const absl::Time until = MonotonicNow() + absl::Seconds(60);
     while (listener_.notes.all().back() != "worker closed" && MonotonicNow() < until) {
-      server_->SendToWorker(slow, large);
+      server_->SendToWorker(connection, large);
     }
     EXPECT_EQ(listener_.notes.all().back(), "worker closed");
     release = true;
     release.notify_all();
-    EXPECT_TRUE(slow_notes.AwaitCount(1));
+    EXPECT_TRUE(notes.AwaitCount(1));
     link->Stop(absl::ZeroDuration());
   });
   EXPECT_EQ(Warnings(log), 1) << log;
@@ -221,20 +230,20 @@ TEST_F(HeadServerTest, CloseComesAfterWhatWasSent) {
 }
 
 TEST_F(HeadServerTest, EndsWithinASecondAndWritesWhatWasSent) {
+  std::function<void(v1::StopReply)> never;  // Never called: the caller is told.
+  listener_.on_stop = [&](std::function<void(v1::StopReply)> reply) {
+    never = std::move(reply);
+    listener_.notes.Add("asked");
+  };
   Start();
   Notes notes;
   ConnectionId worker = 0;
   auto link = JoinWorker(notes, worker);
-  listener_.on_status = [this](std::function<void(v1::StatusReply)> reply) {
-    listener_.notes.Add("asked");
-    static std::function<void(v1::StatusReply)>& never = *new std::function<void(v1::StatusReply)>;
-    never = std::move(reply);  // Never answered: the caller is told.
-  };
   std::thread asker([this] {
-    EXPECT_EQ(HeadClient(address_).GetStatus(absl::Milliseconds(300)).status().code(),
+    EXPECT_EQ(HeadClient(address_).Stop(absl::Seconds(60)).status().code(),
               absl::StatusCode::kUnavailable);
   });
-  ASSERT_TRUE(listener_.notes.Await([](const auto& all) { return all.back() == "asked"; }));
+  EXPECT_TRUE(listener_.notes.Await([](const auto& all) { return all.back() == "asked"; }));
   v1::ToWorker shutdown;
   shutdown.mutable_shutdown();
   server_->SendToWorker(worker, shutdown);
