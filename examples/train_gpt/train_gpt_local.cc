@@ -1,5 +1,5 @@
 // train_gpt_local: the example's training on this machine alone, ranks being processes.
-//   train_gpt_local --ranks 2 --steps 1500 --checkpoints /tmp/gpt
+//   train_gpt_local --ranks 2 --steps 1000 --checkpoints /tmp/gpt
 
 #include <cstdio>
 #include <cstdlib>
@@ -19,14 +19,14 @@ using train_gpt::TrainConfig;
 
 constexpr char kHelp[] =
     "Trains a small byte-level GPT on ranks that are processes of this machine.\n"
-    "  --ranks N (2)  --steps N (1500)  --batch N (24)  --layers N (4)  --heads N (4)\n"
+    "  --ranks N (2)  --steps N (1000)  --batch N (24)  --layers N (4)  --heads N (4)\n"
     "  --width N (128)  --context N (64)  --learning_rate X (2e-3)  --warm_up N (100)  --seed N "
     "(1)\n"
     "  --text FILE (the Bible of Debian's bible-kjv)  --checkpoints DIR (none)\n"
     "  --checkpoint_every N (50)  --temperature X (0.7)  --sample_bytes N (400)\n"
     "  --max_restarts N (3)  --kill_at_step N (0: never): kills the last rank once, to see it "
     "recover\n"
-    "Example: train_gpt_local --ranks 2 --checkpoints /tmp/gpt --kill_at_step 700\n";
+    "Example: train_gpt_local --ranks 2 --checkpoints /tmp/gpt --kill_at_step 520\n";
 
 // Fills in the options; empty if all is well, else what is wrong.
 std::string Parse(int argc, char** argv, TrainConfig& config, LocalOptions& local) {

@@ -21,7 +21,7 @@ namespace train_gpt {
 struct TrainConfig {
   std::string text = {};          // A file; empty for the Bible.
   std::string checkpoints = {};   // A directory that rank 0 can reach; empty for none.
-  int64_t steps = 1500;           // Altogether, resumed ones included.
+  int64_t steps = 1000;           // Altogether, resumed ones included.
   int64_t checkpoint_every = 50;  // Steps.
   int64_t warm_up = 100;          // Steps until the learning rate is full.
   double learning_rate = 2e-3;    // Falls to a tenth at the end, along a cosine.
