@@ -22,11 +22,12 @@ std::string FileIn(const std::string& directory) { return directory + "/history.
 
 absl::Status AppendHistory(const std::string& directory, const HistoryEvent& event) {
   const std::string path = FileIn(directory);
-  const std::string line =
-      absl::StrFormat("%s %.3f %d %d %s %d %d %d %.4f\n", event.what, event.time_s, event.generation, event.rank,
-                      event.node.empty() ? "-" : event.node, event.choice, event.pid, event.step, event.loss);
+  const std::string line = absl::StrFormat(
+      "%s %.3f %d %d %s %d %d %d %.4f\n", event.what, event.time_s, event.generation, event.rank,
+      event.node.empty() ? "-" : event.node, event.choice, event.pid, event.step, event.loss);
   const int file = open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
-  const bool written = file >= 0 && write(file, line.data(), line.size()) == static_cast<ssize_t>(line.size());
+  const bool written =
+      file >= 0 && write(file, line.data(), line.size()) == static_cast<ssize_t>(line.size());
   const int error = errno;
   if (file >= 0) close(file);
   if (written) return absl::OkStatus();
@@ -39,14 +40,15 @@ absl::StatusOr<std::vector<HistoryEvent>> ReadHistory(const std::string& directo
   for (std::string line; std::getline(file, line);) {
     std::istringstream fields(line);
     HistoryEvent event;
-    if (!(fields >> event.what >> event.time_s >> event.generation >> event.rank >> event.node >> event.choice >>
-          event.pid >> event.step >> event.loss)) {
+    if (!(fields >> event.what >> event.time_s >> event.generation >> event.rank >> event.node >>
+          event.choice >> event.pid >> event.step >> event.loss)) {
       return absl::DataLossError(absl::StrCat(FileIn(directory), ": no event: \"", line, "\""));
     }
     events.push_back(event);
   }
-  std::stable_sort(events.begin(), events.end(),
-                   [](const HistoryEvent& a, const HistoryEvent& b) { return a.time_s < b.time_s; });
+  std::stable_sort(events.begin(), events.end(), [](const HistoryEvent& a, const HistoryEvent& b) {
+    return a.time_s < b.time_s;
+  });
   return events;
 }
 
@@ -70,7 +72,8 @@ std::vector<Generation> Generations(const std::vector<HistoryEvent>& history) {
     std::sort(generation.ranks.begin(), generation.ranks.end(),
               [](const HistoryEvent& a, const HistoryEvent& b) { return a.rank < b.rank; });
     for (const HistoryEvent& event : history) {
-      const bool caught_up = event.what == "step" && event.generation > number && event.step >= generation.last_step;
+      const bool caught_up =
+          event.what == "step" && event.generation > number && event.step >= generation.last_step;
       if (caught_up && last_seen.contains(number)) {
         generation.seconds_lost = event.time_s - last_seen[number];
         break;

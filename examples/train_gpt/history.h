@@ -1,5 +1,6 @@
-// What happened in a run, written down by its ranks as it happens and read when it is over: what an aborted
-// generation returns is lost, its history is not. One line an event, in a file in the checkpoints' directory.
+// What happened in a run, written down by its ranks as it happens and read when it is over: what an
+// aborted generation returns is lost, its history is not. One line an event, in a file in the
+// checkpoints' directory.
 #pragma once
 
 #include <cstdint>
@@ -12,8 +13,8 @@
 namespace train_gpt {
 
 struct HistoryEvent {
-  std::string what;      // "start": a rank began; "step": rank 0 has done so many steps; "resume".
-  double time_s = 0;     // Since the epoch.
+  std::string what;   // "start": a rank began; "step": rank 0 has done so many steps; "resume".
+  double time_s = 0;  // Since the epoch.
   int generation = 0;
   int rank = 0;
   std::string node = "-";
@@ -33,7 +34,8 @@ struct Generation {
   std::vector<HistoryEvent> ranks;  // Where each ran, by rank.
   int64_t first_step = 0;           // It went on from here.
   int64_t last_step = 0;            // It is known to have got this far.
-  double seconds_lost = 0;          // From its last known step until the next generation had done that step too.
+  double seconds_lost =
+      0;  // From its last known step until the next generation had done that step too.
 };
 std::vector<Generation> Generations(const std::vector<HistoryEvent>& history);
 

@@ -80,7 +80,8 @@ std::string Variable(const char* name) {
   return value == nullptr ? "" : value;
 }
 
-// Executors and the cluster on this machine are this program, started again: here they become what they are.
+// Executors and the cluster on this machine are this program, started again: here they become what
+// they are.
 void TakeOtherRoles(const InitOptions& options) {
   if (cluster::IsLocalCluster()) {
     cluster::RunLocalCluster(/*report_fd=*/3, /*lifeline_fd=*/4);
@@ -98,7 +99,9 @@ void TakeOtherRoles(const InitOptions& options) {
 
 absl::Status Connect(const InitOptions& options) {
   MutexLock lock(&driver_mutex);
-  if (driver != nullptr) return absl::FailedPreconditionError("muster::Init was called before: this program is connected");
+  if (driver != nullptr)
+    return absl::FailedPreconditionError(
+        "muster::Init was called before: this program is connected");
   auto started = std::make_unique<Driver>();
   client::RuntimeOptions runtime;
   runtime.address = client::AddressToUse(options, getenv("MUSTER_ADDRESS"));
@@ -113,7 +116,8 @@ absl::Status Connect(const InitOptions& options) {
   reactor.background_thread = true;
   reactor.spin = absl::Microseconds(50);
   started->reactor = std::make_unique<Reactor>(reactor);
-  MUSTER_ASSIGN_OR_RETURN(started->runtime, client::ClientRuntime::Connect(*started->reactor, runtime));
+  MUSTER_ASSIGN_OR_RETURN(started->runtime,
+                          client::ClientRuntime::Connect(*started->reactor, runtime));
   client::SetTheRuntime(started->runtime.get());
   driver_reactor = started->reactor.get();
   driver = std::move(started);
@@ -123,7 +127,8 @@ absl::Status Connect(const InitOptions& options) {
 }
 
 absl::Status Start(InitOptions& options) {
-  if (options.argc != nullptr) MUSTER_RETURN_IF_ERROR(client::TakeFlags(*options.argc, options.argv, options));
+  if (options.argc != nullptr)
+    MUSTER_RETURN_IF_ERROR(client::TakeFlags(*options.argc, options.argv, options));
   return absl::OkStatus();
 }
 
@@ -159,15 +164,19 @@ void Shutdown() {
   }
 }
 
-bool IsInitialized() { return client::TheRuntime() != nullptr || executor::TheExecutor() != nullptr; }
+bool IsInitialized() {
+  return client::TheRuntime() != nullptr || executor::TheExecutor() != nullptr;
+}
 
 namespace internal {
 namespace {
 
 absl::StatusOr<client::ClientRuntime*> Runtime() {
-  if (executor::ExecutorContext* context = executor::TheExecutor(); context != nullptr) return context->Runtime();
+  if (executor::ExecutorContext* context = executor::TheExecutor(); context != nullptr)
+    return context->Runtime();
   client::ClientRuntime* runtime = client::TheRuntime();
-  if (runtime == nullptr) return absl::FailedPreconditionError("muster::Init was not called, or muster::Shutdown was");
+  if (runtime == nullptr)
+    return absl::FailedPreconditionError("muster::Init was not called, or muster::Shutdown was");
   return runtime;
 }
 
@@ -264,12 +273,16 @@ Collectives& CurrentCollectives() {
 
 absl::Status StoreSet(const std::string& key, const std::string& value) {
   executor::ExecutorContext* context = executor::TheExecutor();
-  if (context == nullptr) return absl::FailedPreconditionError("the store is for the ranks of a group; this is the driver");
+  if (context == nullptr)
+    return absl::FailedPreconditionError(
+        "the store is for the ranks of a group; this is the driver");
   return context->StoreSet(key, value);
 }
 absl::StatusOr<std::string> StoreGet(const std::string& key, absl::Duration timeout) {
   executor::ExecutorContext* context = executor::TheExecutor();
-  if (context == nullptr) return absl::FailedPreconditionError("the store is for the ranks of a group; this is the driver");
+  if (context == nullptr)
+    return absl::FailedPreconditionError(
+        "the store is for the ranks of a group; this is the driver");
   return context->StoreGet(key, timeout);
 }
 

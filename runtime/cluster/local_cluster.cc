@@ -82,7 +82,8 @@ void RunLocalCluster(int report_fd, int lifeline_fd) {
   absl::StatusOr<std::unique_ptr<head::Head>> head = head::Head::Start(head_options);
   absl::StatusOr<worker::WorkerOptions> node = DescribeNode();
   if (!head.ok() || !node.ok()) {
-    Report(report_fd, absl::StrCat("error ", (head.ok() ? node.status() : head.status()).message()));
+    Report(report_fd,
+           absl::StrCat("error ", (head.ok() ? node.status() : head.status()).message()));
     _exit(1);
   }
   node->address = absl::StrCat("127.0.0.1:", (*head)->port());
@@ -109,17 +110,21 @@ absl::StatusOr<LocalCluster> LocalCluster::Start(const InitOptions& options) {
   int report[2];
   int lifeline[2];
   if (pipe2(report, O_CLOEXEC) != 0 || pipe2(lifeline, O_CLOEXEC) != 0) {
-    return absl::UnavailableError(absl::StrCat("no pipe for a cluster on this machine: ", strerror(errno)));
+    return absl::UnavailableError(
+        absl::StrCat("no pipe for a cluster on this machine: ", strerror(errno)));
   }
   std::vector<std::string> environment;
   for (char** entry = environ; *entry != nullptr; ++entry) environment.push_back(*entry);
   environment.push_back("MUSTER_ROLE=cluster");
   environment.push_back("MUSTER_CLUSTER_FDS=3,4");
-  if (options.num_cpus.has_value()) environment.push_back(absl::StrCat("MUSTER_CLUSTER_CPUS=", *options.num_cpus));
-  if (options.num_gpus.has_value()) environment.push_back(absl::StrCat("MUSTER_CLUSTER_GPUS=", *options.num_gpus));
+  if (options.num_cpus.has_value())
+    environment.push_back(absl::StrCat("MUSTER_CLUSTER_CPUS=", *options.num_cpus));
+  if (options.num_gpus.has_value())
+    environment.push_back(absl::StrCat("MUSTER_CLUSTER_GPUS=", *options.num_gpus));
   if (!options.labels.empty()) {
     std::string labels;
-    for (const auto& [key, value] : options.labels) absl::StrAppend(&labels, labels.empty() ? "" : ",", key, "=", value);
+    for (const auto& [key, value] : options.labels)
+      absl::StrAppend(&labels, labels.empty() ? "" : ",", key, "=", value);
     environment.push_back(absl::StrCat("MUSTER_CLUSTER_LABELS=", labels));
   }
   std::vector<char*> envp;
@@ -143,7 +148,8 @@ absl::StatusOr<LocalCluster> LocalCluster::Start(const InitOptions& options) {
   if (error != 0) {
     close(report[0]);
     close(lifeline[1]);
-    return absl::UnavailableError(absl::StrCat("cannot start a cluster on this machine: ", strerror(error)));
+    return absl::UnavailableError(
+        absl::StrCat("cannot start a cluster on this machine: ", strerror(error)));
   }
   LocalCluster cluster(pid, lifeline[1], "");
   std::string line;
@@ -161,8 +167,10 @@ absl::StatusOr<LocalCluster> LocalCluster::Start(const InitOptions& options) {
   absl::string_view text = absl::StripSuffix(line, "\n");
   if (!absl::ConsumePrefix(&text, "at ")) {
     absl::ConsumePrefix(&text, "error ");
-    return absl::UnavailableError(absl::StrCat("cannot start a cluster on this machine: ",
-                                               text.empty() ? "it ended or did not answer; is muster::Init called first in main()?" : text));
+    return absl::UnavailableError(absl::StrCat(
+        "cannot start a cluster on this machine: ",
+        text.empty() ? "it ended or did not answer; is muster::Init called first in main()?"
+                     : text));
   }
   cluster.address_ = std::string(text);
   return cluster;

@@ -1,5 +1,6 @@
-// A head and one worker in this process: the cluster on this machine that Init() starts where no address is
-// given. It runs in a child process of the program, started from the program's own binary.
+// A head and one worker in this process: the cluster on this machine that Init() starts where no
+// address is given. It runs in a child process of the program, started from the program's own
+// binary.
 #pragma once
 
 #include <string>
@@ -10,7 +11,8 @@
 
 namespace muster::cluster {
 
-// In the child: reports its address on the pipe, serves until the pipe's other end closes, then ends.
+// In the child: reports its address on the pipe, serves until the pipe's other end closes, then
+// ends.
 [[noreturn]] void RunLocalCluster(int report_fd, int lifeline_fd);
 bool IsLocalCluster();  // Whether this process is such a child: Init() asks.
 

@@ -83,7 +83,8 @@ class RunningExecutor final : public ExecutorContext {
       control_->Send(ready);
     }
     while (true) {
-      reactor_.RunUntil([this] { return has_task_.load(std::memory_order_acquire); }, absl::InfiniteFuture(),
+      reactor_.RunUntil([this] { return has_task_.load(std::memory_order_acquire); },
+                        absl::InfiniteFuture(),
                         /*spin=*/leased_.load(std::memory_order_relaxed));
       std::optional<v1::PushTask> task = TakeTask();
       if (task.has_value()) RunTask(*task);
@@ -267,7 +268,8 @@ class RunningExecutor final : public ExecutorContext {
     }
     switch (message.what_case()) {
       case v1::ToExecutor::kPush:
-        for (v1::PushTask& task : *message.mutable_push()->mutable_tasks()) queue_.push_back(std::move(task));
+        for (v1::PushTask& task : *message.mutable_push()->mutable_tasks())
+          queue_.push_back(std::move(task));
         has_task_.store(!queue_.empty(), std::memory_order_release);
         break;
       case v1::ToExecutor::kCancel:
@@ -286,12 +288,13 @@ class RunningExecutor final : public ExecutorContext {
     }
   }
 
-  void Open(uint64_t number, const std::shared_ptr<FrameConnection>& connection, const v1::OpenLease& open)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+  void Open(uint64_t number, const std::shared_ptr<FrameConnection>& connection,
+            const v1::OpenLease& open) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     absl::Status status = CheckProtocol(open.protocol(), "the executor");
     const bool right = has_lease_ && driver_ == nullptr && open.token() == token_ &&
                        open.lease().SerializeAsString() == lease_.SerializeAsString();
-    if (status.ok() && !right) status = absl::PermissionDeniedError("the executor has no such lease");
+    if (status.ok() && !right)
+      status = absl::PermissionDeniedError("the executor has no such lease");
     v1::FromExecutor reply;
     *reply.mutable_opened()->mutable_refused() = ToProto(status);
     connection->Send(reply);
@@ -313,7 +316,8 @@ class RunningExecutor final : public ExecutorContext {
     MutexLock lock(&mutex_);
     strangers_.erase(number);
     if (number != driver_number_ || driver_ == nullptr) return;
-    if (!clean_close_ || !queue_.empty()) EndEverything();  // The driver is gone, or gave the lease up.
+    if (!clean_close_ || !queue_.empty())
+      EndEverything();  // The driver is gone, or gave the lease up.
     driver_ = nullptr;
     driver_number_ = 0;
     if (running_) {
@@ -409,8 +413,8 @@ class RunningExecutor final : public ExecutorContext {
       result.set_code(static_cast<int>(status.code()));
       result.set_message(ToUtf8(status.message()));
     }
-    if (queue_.empty() || results_.results().results_size() >= kResultsPerFlush || ran > kFlushAfter ||
-        result.value().size() > 64 * 1024) {
+    if (queue_.empty() || results_.results().results_size() >= kResultsPerFlush ||
+        ran > kFlushAfter || result.value().size() > 64 * 1024) {
       FlushResults();
     }
   }
@@ -425,7 +429,8 @@ class RunningExecutor final : public ExecutorContext {
     } catch (const TaskEnds& ends) {
       return ends.status;
     } catch (const std::exception& exception) {
-      return absl::UnknownError(absl::StrCat(name, " threw ", TypeName(exception), ": ", exception.what()));
+      return absl::UnknownError(
+          absl::StrCat(name, " threw ", TypeName(exception), ": ", exception.what()));
     } catch (...) {
       return absl::UnknownError(absl::StrCat(name, " threw something that is no std::exception"));
     }
@@ -451,14 +456,16 @@ class RunningExecutor final : public ExecutorContext {
   void GiveBackQueued() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     if (queue_.empty() || driver_ == nullptr) return;
     v1::FromExecutor message;
-    for (const v1::PushTask& task : queue_) message.mutable_not_started()->add_sequences(task.sequence());
+    for (const v1::PushTask& task : queue_)
+      message.mutable_not_started()->add_sequences(task.sequence());
     queue_.clear();
     has_task_ = false;
     FlushResults();  // In the order of the tasks.
     driver_->Send(message);
   }
 
-  // Every few milliseconds while tasks run: one that has run since the last look holds up what is behind it.
+  // Every few milliseconds while tasks run: one that has run since the last look holds up what is
+  // behind it.
   void Watch() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     watching_ = true;
     reactor_.At(MonotonicNow() + kWatchInterval, [this, runs = runs_] {
@@ -475,7 +482,9 @@ class RunningExecutor final : public ExecutorContext {
 
   absl::StatusOr<client::StorePlace> Place() {
     MutexLock lock(&mutex_);
-    if (!place_.has_value()) return absl::FailedPreconditionError("the store is for the ranks of a group: this task is none");
+    if (!place_.has_value())
+      return absl::FailedPreconditionError(
+          "the store is for the ranks of a group: this task is none");
     return *place_;
   }
 
@@ -513,7 +522,8 @@ class RunningExecutor final : public ExecutorContext {
   std::optional<absl::Time> deadline_ ABSL_GUARDED_BY(mutex_);
   GroupInfo group_ ABSL_GUARDED_BY(mutex_);
   std::optional<client::StorePlace> place_ ABSL_GUARDED_BY(mutex_);
-  std::unique_ptr<Collectives> collectives_ ABSL_GUARDED_BY(mutex_) = std::make_unique<Collectives>();
+  std::unique_ptr<Collectives> collectives_ ABSL_GUARDED_BY(mutex_) =
+      std::make_unique<Collectives>();
   v1::FromExecutor results_ ABSL_GUARDED_BY(mutex_);
 };
 

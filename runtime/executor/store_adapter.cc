@@ -30,7 +30,8 @@ class GroupStore final : public Store {
 
 class LazyCommunicator final : public Communicator {
  public:
-  LazyCommunicator(ExecutorContext& context, const GroupInfo& group, std::string node) : group_(group) {
+  LazyCommunicator(ExecutorContext& context, const GroupInfo& group, std::string node)
+      : group_(group) {
     options_.rank = group.rank;
     options_.size = group.size;
     options_.store = std::make_shared<GroupStore>(context);
@@ -40,10 +41,13 @@ class LazyCommunicator final : public Communicator {
   int rank() const override { return group_.rank; }
   int size() const override { return group_.size; }
   absl::Status AllReduceSum(std::span<float> data) override {
-    return With([&](Collectives& connected) { return connected.AllReduceSum(data.data(), data.size()); });
+    return With(
+        [&](Collectives& connected) { return connected.AllReduceSum(data.data(), data.size()); });
   }
   absl::Status Broadcast(std::span<std::byte> data, int root) override {
-    return With([&](Collectives& connected) { return connected.Broadcast(data.data(), data.size(), root); });
+    return With([&](Collectives& connected) {
+      return connected.Broadcast(data.data(), data.size(), root);
+    });
   }
   absl::Status Barrier() override {
     return With([](Collectives& connected) { return connected.Barrier(); });
@@ -86,7 +90,8 @@ class LazyCommunicator final : public Communicator {
 
 }  // namespace
 
-std::unique_ptr<Collectives> MakeCollectives(ExecutorContext& context, const GroupInfo& group, const std::string& node) {
+std::unique_ptr<Collectives> MakeCollectives(ExecutorContext& context, const GroupInfo& group,
+                                             const std::string& node) {
   return std::make_unique<Collectives>(std::make_shared<LazyCommunicator>(context, group, node));
 }
 

@@ -1,4 +1,5 @@
-// The collectives of the group whose rank runs here: connected through the group's store at their first use.
+// The collectives of the group whose rank runs here: connected through the group's store at their
+// first use.
 #pragma once
 
 #include <memory>
@@ -9,6 +10,7 @@
 
 namespace muster::executor {
 
-std::unique_ptr<Collectives> MakeCollectives(ExecutorContext& context, const GroupInfo& group, const std::string& node);
+std::unique_ptr<Collectives> MakeCollectives(ExecutorContext& context, const GroupInfo& group,
+                                             const std::string& node);
 
 }  // namespace muster::executor

@@ -162,7 +162,9 @@ class RunningHead final : public Head, public HeadListener {
       for (Mail& mail : mails) Handle(mail);
       mails.clear();
       if (MonotonicNow() >= core_->NextTick()) Step(Tick{});
-      if (stop_by_ != absl::InfiniteFuture() && (core_->AllWorkersGone() || MonotonicNow() >= stop_by_)) break;
+      if (stop_by_ != absl::InfiniteFuture() &&
+          (core_->AllWorkersGone() || MonotonicNow() >= stop_by_))
+        break;
     }
     MutexLock lock(&mutex_);
     over_ = true;

@@ -153,7 +153,8 @@ void HeadCore::On(const FromWorker& from) {
     case v1::WorkerMessage::kLabels: {
       absl::StatusOr<sched::Labels> labels = LabelsFromProto(from.message.labels().labels());
       if (!labels.ok()) {
-        SayLine(absl::StrCat("node ", node.name, " keeps its labels: ", labels.status().message()), true);
+        SayLine(absl::StrCat("node ", node.name, " keeps its labels: ", labels.status().message()),
+                true);
         break;
       }
       Schedule(sched::NodeChanged{node.id, sched::WithAliases(*std::move(labels))});
@@ -291,7 +292,8 @@ void HeadCore::Apply(const sched::Rejected& rejected) {
   if (found == requests_.end()) return;
   v1::ToDriver message;
   message.mutable_rejected()->set_request(found->second.number);
-  *message.mutable_rejected()->mutable_status() = ToProto(absl::ResourceExhaustedError(rejected.reason));
+  *message.mutable_rejected()->mutable_status() =
+      ToProto(absl::ResourceExhaustedError(rejected.reason));
   Driver& driver = drivers_.at(found->second.driver);
   Tell(driver, std::move(message));
   driver.requests.erase(found->second.number);
@@ -358,7 +360,8 @@ void HeadCore::SayLine(std::string text, bool warning) {
   actions_->push_back(Say{warning, std::move(text)});
 }
 
-void HeadCore::Refuse(ConnectionId connection, bool worker, const absl::Status& status, bool fenced) {
+void HeadCore::Refuse(ConnectionId connection, bool worker, const absl::Status& status,
+                      bool fenced) {
   v1::Refused refused;
   *refused.mutable_status() = ToProto(status);
   refused.set_fenced(fenced);
