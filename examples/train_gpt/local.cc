@@ -91,6 +91,7 @@ class Generation {
     fflush(nullptr);  // Or each child would print what is still buffered here.
     int ends[2];
     if (pipe(ends) != 0) return absl::ErrnoToStatus(errno, "cannot make a pipe");
+    pids_.reserve(static_cast<size_t>(options_.ranks));
     const pid_t parent = getpid();
     for (int rank = 0; rank < options_.ranks; ++rank) {
       const pid_t pid = fork();
@@ -142,6 +143,7 @@ class Generation {
 
   std::vector<RankReport> Reports() {
     std::vector<RankReport> reports;
+    reports.reserve(static_cast<size_t>(options_.ranks));
     for (int rank = 0; rank < options_.ranks; ++rank) {
       reports.push_back(
           ReportOf(store_->Get(absl::StrCat("report/", rank), absl::ZeroDuration()).value_or("")));
