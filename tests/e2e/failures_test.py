@@ -137,7 +137,7 @@ class NonsenseTest(ClusterTest):
         os.urandom(4096),
         b"\x00" * 100_000,
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\xff" * 10_000,
-        struct.pack("<II", 0x5452534D, 0x7FFFFFFF) + b"x" * 1000,
+        b"MSF1" + struct.pack("<I", 0x7FFFFFFF) + b"x" * 1000,
         struct.pack("<II", 0xFFFFFFFF, 0xFFFFFFFF),
     )
 
