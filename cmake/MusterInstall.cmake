@@ -43,7 +43,7 @@ function(muster_closure target targets_out packages_out)
       continue()
     endif()
     if(NOT TARGET "${name}")
-      if(name MATCHES "^[A-Za-z0-9_.-]+::")
+      if(name MATCHES "^[A-Za-z0-9_.-]+::" AND NOT name MATCHES "^muster::")  # Of ours, CMake itself will complain.
         message(FATAL_ERROR "cmake/MusterInstall.cmake does not know which package brings ${name}: add it to muster_packages")
       endif()
       continue()  # A plain library such as dl, or one of the build's own: $<BUILD_INTERFACE:...>.

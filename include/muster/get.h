@@ -117,14 +117,16 @@ std::vector<ObjectHandle> Handles(const std::vector<ObjectRef<T>>& refs) {
   return handles;
 }
 
+inline void OkOrDie(const absl::Status& status) {
+  if (!status.ok()) DieOf(status);
+}
+
+// By reference: g++ 12 warns falsely (-Wmaybe-uninitialized) where it inlines the move of a
+// StatusOr.
 template <typename Value>
-auto ValueOrDie(Value value) {
-  if constexpr (std::is_same_v<Value, absl::Status>) {
-    if (!value.ok()) DieOf(value);
-  } else {
-    if (!value.ok()) DieOf(value.status());
-    return *std::move(value);
-  }
+Value ValueOrDie(absl::StatusOr<Value>& value) {
+  OkOrDie(value.status());
+  return *std::move(value);
 }
 
 template <typename T>
@@ -189,22 +191,30 @@ internal::GroupValue<T> Get(const GroupRef<T>& group,
 // code 1.
 template <typename T>
 T GetOrDie(const ObjectRef<T>& ref) {
-  return internal::ValueOrDie(Get(ref));
+  auto value = Get(ref);
+  if constexpr (std::is_void_v<T>) {
+    internal::OkOrDie(value);
+  } else {
+    return internal::ValueOrDie(value);
+  }
 }
 template <typename T>
 auto GetOrDie(const GroupRef<T>& group) {
-  return internal::ValueOrDie(Get(group));
+  auto values = Get(group);
+  if constexpr (std::is_void_v<T>) {
+    internal::OkOrDie(values);
+  } else {
+    return internal::ValueOrDie(values);
+  }
 }
 template <typename T>
 auto GetOrDie(const std::vector<ObjectRef<T>>& refs) {
   if constexpr (std::is_void_v<T>) {
-    for (const absl::Status& status : Get(refs)) internal::ValueOrDie(status);
+    for (const absl::Status& status : Get(refs)) internal::OkOrDie(status);
   } else {
     std::vector<T> values;
     values.reserve(refs.size());
-    for (absl::StatusOr<T>& value : Get(refs)) {
-      values.push_back(internal::ValueOrDie(std::move(value)));
-    }
+    for (absl::StatusOr<T>& value : Get(refs)) values.push_back(internal::ValueOrDie(value));
     return values;
   }
 }

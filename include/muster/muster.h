@@ -18,6 +18,7 @@
 //   serialization.h  which types can be sent; MUSTER_FIELDS(Point, x, y); for your own
 #pragma once
 
+#include "muster/collective.h"
 #include "muster/get.h"
 #include "muster/group.h"
 #include "muster/init.h"

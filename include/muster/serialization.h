@@ -229,11 +229,11 @@ struct TupleCodec {
   using Parts = TypeList<T...>;
   static void Write(std::string& out, const Tuple& value) {
     WriteArrayHeader(out, sizeof...(T));
-    std::apply([&out](const T&... part) { (Pack(out, part), ...); }, value);
+    std::apply([&](const T&... part) { (Pack(out, part), ...); }, value);
   }
   static bool Read(Reader& in, Tuple& value) {
     return in.ReadArrayOf(sizeof...(T)) &&
-           std::apply([&in](T&... part) { return (Unpack(in, part) && ...); }, value);
+           std::apply([&](T&... part) { return (Unpack(in, part) && ...); }, value);
   }
 };
 template <typename... T>
@@ -383,7 +383,7 @@ void Pack(std::string& out, const T& value) {
     // The tuple is of references for reading into; nothing is changed through it here.
     const auto fields = TieFields(const_cast<T&>(value));
     WriteArrayHeader(out, std::tuple_size_v<decltype(fields)>);
-    std::apply([&out](const auto&... field) { (Pack(out, field), ...); }, fields);
+    std::apply([&](const auto&... field) { (Pack(out, field), ...); }, fields);
   }
 }
 
@@ -408,7 +408,7 @@ bool Unpack(Reader& in, T& value) {
     auto fields = TieFields(value);
     if (!in.Enter() || !in.ReadArrayOf(std::tuple_size_v<decltype(fields)>)) return false;
     const bool read =
-        std::apply([&in](auto&... field) { return (Unpack(in, field) && ...); }, fields);
+        std::apply([&](auto&... field) { return (Unpack(in, field) && ...); }, fields);
     in.Leave();
     return read;
   }

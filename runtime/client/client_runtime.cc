@@ -84,8 +84,10 @@ class RunningRuntime final : public ClientRuntime {
     if (welcomed_) return absl::OkStatus();
     if (refused_) return refusal_;
     return absl::UnavailableError(absl::StrCat(
-        last_down_.ok() ? absl::StrCat("no muster head at ", options_.address, ": no answer") : last_down_.message(),
-        " (tried for ", absl::FormatDuration(options_.connect_timeout), "). Start one with: muster head"));
+        last_down_.ok() ? absl::StrCat("no muster head at ", options_.address, ": no answer")
+                        : last_down_.message(),
+        " (tried for ", absl::FormatDuration(options_.connect_timeout),
+        "). Start one with: muster head"));
   }
 
   // --- Tasks ---
@@ -95,10 +97,13 @@ class RunningRuntime final : public ClientRuntime {
     auto object = std::make_shared<Object>();
     object->name = options.name.empty() ? std::move(call.name) : options.name;
     if (!function.has_value()) {
-      return Fail(std::move(object), absl::InternalError("the function is not registered in this program"));
+      return Fail(std::move(object),
+                  absl::InternalError("the function is not registered in this program"));
     }
     MutexLock lock(&mutex_);
-    if (down_) return Fail(std::move(object), absl::FailedPreconditionError("muster::Shutdown() was called before"));
+    if (down_)
+      return Fail(std::move(object),
+                  absl::FailedPreconditionError("muster::Shutdown() was called before"));
     absl::StatusOr<ClassNumber> task_class = ClassOf(options, object->name);
     if (!task_class.ok()) return Fail(std::move(object), task_class.status());
     struct Submit event;
@@ -119,17 +124,21 @@ class RunningRuntime final : public ClientRuntime {
                    : !options.per_rank.name.empty() ? options.per_rank.name
                                                     : std::move(call.name);
     if (!function.has_value()) {
-      return Fail(std::move(object), absl::InternalError("the function is not registered in this program"));
+      return Fail(std::move(object),
+                  absl::InternalError("the function is not registered in this program"));
     }
     if (options.max_restarts < -1) {
-      return Fail(std::move(object), absl::InvalidArgumentError(absl::StrCat("max_restarts is ", options.max_restarts,
-                                                                             "; allowed: 0 or more, or -1 for no end")));
+      return Fail(std::move(object), absl::InvalidArgumentError(
+                                         absl::StrCat("max_restarts is ", options.max_restarts,
+                                                      "; allowed: 0 or more, or -1 for no end")));
     }
     absl::StatusOr<v1::RequestSpec> spec = MakeRequestSpec(options.per_rank, options.ranks);
     if (!spec.ok()) return Fail(std::move(object), spec.status());
     spec->set_name(object->name);
     MutexLock lock(&mutex_);
-    if (down_) return Fail(std::move(object), absl::FailedPreconditionError("muster::Shutdown() was called before"));
+    if (down_)
+      return Fail(std::move(object),
+                  absl::FailedPreconditionError("muster::Shutdown() was called before"));
     struct SubmitGroup event;
     event.spec = *std::move(spec);
     event.max_restarts = options.max_restarts;
@@ -142,7 +151,8 @@ class RunningRuntime final : public ClientRuntime {
   }
 
   absl::Status Cancel(const ObjectHandle& object, bool force) override {
-    if (object->ready.load(std::memory_order_acquire)) return absl::OkStatus();  // Too late; nothing to stop.
+    if (object->ready.load(std::memory_order_acquire))
+      return absl::OkStatus();  // Too late; nothing to stop.
     Do(CancelAsked{object->task, force});
     return absl::OkStatus();
   }
@@ -152,11 +162,14 @@ class RunningRuntime final : public ClientRuntime {
     return core_->TaskIdOf(task);
   }
 
-  void TaskWaits(const v1::LeaseKey& lease, bool waits) override { Do(client::TaskWaits{waits, lease}); }
+  void TaskWaits(const v1::LeaseKey& lease, bool waits) override {
+    Do(client::TaskWaits{waits, lease});
+  }
 
   // --- The group's store ---
 
-  absl::Status StoreSet(const StorePlace& place, const std::string& key, const std::string& value) override {
+  absl::Status StoreSet(const StorePlace& place, const std::string& key,
+                        const std::string& value) override {
     v1::StoreOperation operation;
     operation.set_key(key);
     operation.set_value(value);
@@ -169,8 +182,8 @@ class RunningRuntime final : public ClientRuntime {
     operation.set_key(key);
     absl::StatusOr<std::string> value = RunOperation(place, std::move(operation), timeout);
     if (absl::IsDeadlineExceeded(value.status())) {
-      return absl::DeadlineExceededError(
-          absl::StrCat("store key \"", key, "\" was not set within ", absl::FormatDuration(timeout)));
+      return absl::DeadlineExceededError(absl::StrCat("store key \"", key, "\" was not set within ",
+                                                      absl::FormatDuration(timeout)));
     }
     return value;
   }
@@ -206,7 +219,8 @@ class RunningRuntime final : public ClientRuntime {
       }
     }
     if (flush != 0) {
-      reactor_.RunUntil([&] { return flushed_.load() >= flush; }, MonotonicNow() + absl::Seconds(2));
+      reactor_.RunUntil([&] { return flushed_.load() >= flush; },
+                        MonotonicNow() + absl::Seconds(2));
     }
     {
       MutexLock lock(&mutex_);
@@ -229,12 +243,13 @@ class RunningRuntime final : public ClientRuntime {
     object.ready.store(true, std::memory_order_release);
   }
   static ObjectHandle Fail(std::shared_ptr<Object> object, const absl::Status& status) {
-    SetError(*object, absl::Status(status.code(), absl::StrCat(object->name, ": ", status.message())));
+    SetError(*object,
+             absl::Status(status.code(), absl::StrCat(object->name, ": ", status.message())));
     return object;
   }
 
-  // Values and results that are there go in as they are; false where one is an error, which is then the
-  // object's.
+  // Values and results that are there go in as they are; false where one is an error, which is then
+  // the object's.
   bool FillCall(internal::Call& call, uint64_t function, Object& object, TaskCall& out)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     out.function = function;
@@ -250,12 +265,15 @@ class RunningRuntime final : public ClientRuntime {
         slot.value = argument.ref->value;
       } else {
         const absl::Status& status = argument.ref->status;
-        SetError(object, absl::Status(status.code(), absl::StrCat(status.message(), " (an argument of ", object.name, ")")));
+        SetError(object,
+                 absl::Status(status.code(), absl::StrCat(status.message(), " (an argument of ",
+                                                          object.name, ")")));
         return false;
       }
       if (slot.value != nullptr && slot.value->size() > kArgumentBytesMax) {
-        SetError(object, absl::InvalidArgumentError(absl::StrCat(object.name, ": an argument has ", slot.value->size(),
-                                                                 " bytes; at most ", kArgumentBytesMax, " can be sent")));
+        SetError(object, absl::InvalidArgumentError(
+                             absl::StrCat(object.name, ": an argument has ", slot.value->size(),
+                                          " bytes; at most ", kArgumentBytesMax, " can be sent")));
         return false;
       }
       out.arguments.push_back(std::move(slot));
@@ -389,8 +407,9 @@ class RunningRuntime final : public ClientRuntime {
     for (const v1::LogLines& log : afterwards.output) {
       for (const v1::LogLines::Line& line : log.lines()) {
         FILE* stream = line.is_stderr() ? stderr : stdout;
-        const std::string text = absl::StrCat("(", line.task().empty() ? options_.program : line.task(), " pid=", line.pid(),
-                                              " node=", line.node(), ") ", line.text(), "\n");
+        const std::string text =
+            absl::StrCat("(", line.task().empty() ? options_.program : line.task(),
+                         " pid=", line.pid(), " node=", line.node(), ") ", line.text(), "\n");
         fwrite(text.data(), 1, text.size(), stream);
       }
     }
@@ -399,7 +418,8 @@ class RunningRuntime final : public ClientRuntime {
       MutexLock lock(&mutex_);
       if (down_) return;
       uploaders_.emplace_back([address = options_.address, binary = options_.binary] {
-        const absl::Status uploaded = HeadClient(address).UploadPackage(binary.build_id(), "/proc/self/exe");
+        const absl::Status uploaded =
+            HeadClient(address).UploadPackage(binary.build_id(), "/proc/self/exe");
         if (!uploaded.ok()) {
           fprintf(stderr, "muster: this program cannot be sent to other machines: %s\n",
                   std::string(uploaded.message()).c_str());
@@ -417,8 +437,10 @@ class RunningRuntime final : public ClientRuntime {
   void Act(const struct Connect& connect) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     had_lease_ = true;
     const v1::Granted& granted = connect.granted;
-    const bool near = granted.host_id() == host_id_ && !(force_tcp_ && !granted.tcp_address().empty());
-    absl::StatusOr<int> fd = near ? ConnectUnixAbstract(granted.unix_socket()) : ConnectTcp(granted.tcp_address());
+    const bool near =
+        granted.host_id() == host_id_ && !(force_tcp_ && !granted.tcp_address().empty());
+    absl::StatusOr<int> fd =
+        near ? ConnectUnixAbstract(granted.unix_socket()) : ConnectTcp(granted.tcp_address());
     if (!fd.ok()) {
       follow_ups_.push_back(LeaseBroke{connect.lease, std::string(fd.status().message())});
       return;
@@ -441,7 +463,8 @@ class RunningRuntime final : public ClientRuntime {
           DoFromReactor(FromExecutor{lease, std::move(message)});
         },
         [this, lease = connect.lease](const absl::Status& why) {
-          DoFromReactor(LeaseBroke{lease, why.ok() ? "its executor closed the connection" : std::string(why.message())});
+          DoFromReactor(LeaseBroke{
+              lease, why.ok() ? "its executor closed the connection" : std::string(why.message())});
         });
   }
 
@@ -468,15 +491,21 @@ class RunningRuntime final : public ClientRuntime {
     object.ready.store(true, std::memory_order_release);
   }
 
-  void Act(Print& print) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { afterwards_.prints.push_back(std::move(print.text)); }
-  void Act(Output& output) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { afterwards_.output.push_back(std::move(output.lines)); }
+  void Act(Print& print) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    afterwards_.prints.push_back(std::move(print.text));
+  }
+  void Act(Output& output) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    afterwards_.output.push_back(std::move(output.lines));
+  }
   void Act(const Upload&) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { afterwards_.upload = true; }
   void Act(const Refused& refused) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     refusal_ = refused.status;
     refused_ = true;
     if (welcomed_) afterwards_.prints.push_back(std::string(refused.status.message()));
   }
-  void Act(const Flushed& flushed) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { flushed_ = flushed.sequence; }
+  void Act(const Flushed& flushed) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    flushed_ = flushed.sequence;
+  }
   void Act(StoreAnswer& answer) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     const auto pending = operations_.find(answer.result.id());
     if (pending != operations_.end() && !pending->second.answer.has_value()) {
@@ -500,7 +529,9 @@ class RunningRuntime final : public ClientRuntime {
         operations_.clear();  // Of a generation that is over.
         store_place_ = place;
       }
-      if (!aborted_.ok() && aborted_group_ == place.group && aborted_generation_ == place.generation) return aborted_;
+      if (!aborted_.ok() && aborted_group_ == place.group &&
+          aborted_generation_ == place.generation)
+        return aborted_;
       id = ++last_operation_;
       operation.set_id(id);
       operation.set_group(place.group);
@@ -515,11 +546,13 @@ class RunningRuntime final : public ClientRuntime {
       const auto found = operations_.find(id);
       return found == operations_.end() || found->second.answer.has_value();
     };
-    const bool done = reactor_.RunUntil(answered, timeout == absl::InfiniteDuration() ? absl::InfiniteFuture()
-                                                                                      : MonotonicNow() + timeout);
+    const bool done =
+        reactor_.RunUntil(answered, timeout == absl::InfiniteDuration() ? absl::InfiniteFuture()
+                                                                        : MonotonicNow() + timeout);
     MutexLock lock(&mutex_);
     const auto found = operations_.find(id);
-    if (found == operations_.end()) return absl::AbortedError("the group has gone on without this rank");
+    if (found == operations_.end())
+      return absl::AbortedError("the group has gone on without this rank");
     if (!done) {
       operations_.erase(found);
       return absl::DeadlineExceededError("the head did not answer in time");
@@ -558,7 +591,8 @@ class RunningRuntime final : public ClientRuntime {
   std::deque<LeaseBroke> follow_ups_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::pair<TaskOptions, ClassNumber>> class_cache_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, ClassNumber> class_of_spec_ ABSL_GUARDED_BY(mutex_);
-  absl::flat_hash_map<LeaseNumber, std::shared_ptr<FrameConnection>> connections_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<LeaseNumber, std::shared_ptr<FrameConnection>> connections_
+      ABSL_GUARDED_BY(mutex_);
   StorePlace store_place_ ABSL_GUARDED_BY(mutex_);
   uint64_t last_operation_ ABSL_GUARDED_BY(mutex_) = 0;
   std::map<uint64_t, Operation> operations_ ABSL_GUARDED_BY(mutex_);
@@ -571,17 +605,21 @@ std::atomic<ClientRuntime*> the_runtime{nullptr};
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<ClientRuntime>> ClientRuntime::Connect(Reactor& reactor, const RuntimeOptions& options) {
+absl::StatusOr<std::unique_ptr<ClientRuntime>> ClientRuntime::Connect(
+    Reactor& reactor, const RuntimeOptions& options) {
   auto runtime = std::make_unique<RunningRuntime>(reactor, options);
   if (absl::Status status = runtime->Open(); !status.ok()) return status;
   return runtime;
 }
 
 ClientRuntime* TheRuntime() { return the_runtime.load(std::memory_order_acquire); }
-void SetTheRuntime(ClientRuntime* runtime) { the_runtime.store(runtime, std::memory_order_release); }
+void SetTheRuntime(ClientRuntime* runtime) {
+  the_runtime.store(runtime, std::memory_order_release);
+}
 
-bool WaitForObjects(Reactor& reactor, std::span<const ObjectHandle> objects, size_t count, absl::Time deadline,
-                    absl::Duration patience, const std::function<void(bool)>& on_block) {
+bool WaitForObjects(Reactor& reactor, std::span<const ObjectHandle> objects, size_t count,
+                    absl::Time deadline, absl::Duration patience,
+                    const std::function<void(bool)>& on_block) {
   size_t first = 0;  // All before it are ready.
   const auto done = [&] {
     while (first < objects.size() && objects[first]->ready.load(std::memory_order_acquire)) ++first;

@@ -1,10 +1,9 @@
-// The client library's shell: the driver's core behind a mutex, the connections to executors on a reactor,
-// the link to the head. A process has at most one; executors have one too, once their tasks submit tasks or
-// use the group's store.
+// The client library's shell: the driver's core behind a mutex, the connections to executors on a
+// reactor, the link to the head. A process has at most one; executors have one too, once their
+// tasks submit tasks or use the group's store.
 //
-// A thread that waits in Get() polls the executors' connections itself, so a result is seen by the thread that
-// wants it without a hop; see Reactor.
-// Thread-safety: any thread may call any member.
+// A thread that waits in Get() polls the executors' connections itself, so a result is seen by the
+// thread that wants it without a hop; see Reactor. Thread-safety: any thread may call any member.
 #pragma once
 
 #include <functional>
@@ -24,12 +23,12 @@ namespace muster::client {
 
 struct RuntimeOptions {
   std::string address;
-  std::string program;          // For the head's log: the program's name.
+  std::string program;  // For the head's log: the program's name.
   v1::Binary binary;
-  uint64_t job = 0;             // In an executor: of its lease.
+  uint64_t job = 0;  // In an executor: of its lease.
   absl::Duration reconnect_timeout = absl::Seconds(60);
   absl::Duration connect_timeout = absl::Seconds(10);
-  bool nested = false;          // In an executor.
+  bool nested = false;  // In an executor.
 };
 
 // A rank's place in its group, for the store.
@@ -40,9 +39,10 @@ struct StorePlace {
 
 class ClientRuntime {
  public:
-  // Waits for the head's welcome. Errors: kUnavailable "no muster head at ...", kFailedPrecondition where
-  // it speaks another protocol.
-  static absl::StatusOr<std::unique_ptr<ClientRuntime>> Connect(Reactor& reactor, const RuntimeOptions& options);
+  // Waits for the head's welcome. Errors: kUnavailable "no muster head at ...", kFailedPrecondition
+  // where it speaks another protocol.
+  static absl::StatusOr<std::unique_ptr<ClientRuntime>> Connect(Reactor& reactor,
+                                                                const RuntimeOptions& options);
   virtual ~ClientRuntime() = default;  // As Shutdown().
 
   virtual internal::ObjectHandle Submit(internal::Call call, const TaskOptions& options) = 0;
@@ -53,7 +53,8 @@ class ClientRuntime {
   // The task that runs in this executor waits for others, or no longer does.
   virtual void TaskWaits(const v1::LeaseKey& lease, bool waits) = 0;
 
-  virtual absl::Status StoreSet(const StorePlace& place, const std::string& key, const std::string& value) = 0;
+  virtual absl::Status StoreSet(const StorePlace& place, const std::string& key,
+                                const std::string& value) = 0;
   virtual absl::StatusOr<std::string> StoreGet(const StorePlace& place, const std::string& key,
                                                absl::Duration timeout) = 0;
   // What is waiting, and whatever comes later of this generation, gets `status`.
@@ -67,9 +68,10 @@ class ClientRuntime {
 ClientRuntime* TheRuntime();
 void SetTheRuntime(ClientRuntime* runtime);
 
-// Waits on `reactor` until `count` of `objects` are ready. `on_block` is called with true where that takes
-// longer than `patience`, and with false afterwards.
+// Waits on `reactor` until `count` of `objects` are ready. `on_block` is called with true where
+// that takes longer than `patience`, and with false afterwards.
 bool WaitForObjects(Reactor& reactor, std::span<const internal::ObjectHandle> objects, size_t count,
-                    absl::Time deadline, absl::Duration patience, const std::function<void(bool)>& on_block);
+                    absl::Time deadline, absl::Duration patience,
+                    const std::function<void(bool)>& on_block);
 
 }  // namespace muster::client

@@ -51,16 +51,19 @@ void DriverCore::Step(Event event, std::vector<Action>& actions) {
 
 absl::Time DriverCore::NextTick() const {
   absl::Time next = next_backlog_;
-  if (!welcomed_ && !gave_up_on_head_) next = std::min(next, head_away_since_ + config_.reconnect_timeout);
+  if (!welcomed_ && !gave_up_on_head_)
+    next = std::min(next, head_away_since_ + config_.reconnect_timeout);
   for (const auto& [number, lease] : leases_) {
     next = std::min(next, lease->run_deadline);
-    if (lease->state == LeaseState::kBroken) next = std::min(next, lease->broken_at + config_.reason_timeout);
+    if (lease->state == LeaseState::kBroken)
+      next = std::min(next, lease->broken_at + config_.reason_timeout);
     if (lease->state == LeaseState::kOpen && lease->in_flight.empty() && lease->group == 0) {
       next = std::min(next, lease->idle_since + config_.idle_lease);
     }
   }
   for (const auto& [number, task_class] : classes_) {
-    if (!task_class->infeasible.empty() && task_class->queued > 0) next = std::min(next, task_class->next_print);
+    if (!task_class->infeasible.empty() && task_class->queued > 0)
+      next = std::min(next, task_class->next_print);
   }
   for (const auto& [number, group] : groups_) {
     next = std::min({next, group->kill_at, group->rank_error_due});
@@ -83,7 +86,8 @@ void DriverCore::On(Submit& submit) {
   tasks_.emplace(submit.task, std::move(task));
   if (tasks_.size() > config_.queued_tasks_max) {
     Finish(added.number,
-           absl::ResourceExhaustedError(absl::StrCat(added.call.name, " is not queued: ", config_.queued_tasks_max,
+           absl::ResourceExhaustedError(absl::StrCat(added.call.name,
+                                                     " is not queued: ", config_.queued_tasks_max,
                                                      " tasks wait or run already")),
            nullptr);
     return;
@@ -108,8 +112,8 @@ void DriverCore::On(Submit& submit) {
   Pump(*classes_.at(added.task_class));
 }
 
-void DriverCore::ArgumentReady(TaskNumber dependent, TaskNumber producer, const absl::Status& status,
-                               const Value& value) {
+void DriverCore::ArgumentReady(TaskNumber dependent, TaskNumber producer,
+                               const absl::Status& status, const Value& value) {
   TaskCall* call = nullptr;
   int* missing = nullptr;
   const auto task = tasks_.find(dependent);
@@ -124,7 +128,8 @@ void DriverCore::ArgumentReady(TaskNumber dependent, TaskNumber producer, const 
     return;  // Cancelled, or failed by another argument.
   }
   if (!status.ok()) {
-    absl::Status failed(status.code(), absl::StrCat(status.message(), " (an argument of ", call->name, ")"));
+    absl::Status failed(status.code(),
+                        absl::StrCat(status.message(), " (an argument of ", call->name, ")"));
     if (group != groups_.end()) {
       FinishGroup(dependent, std::move(failed), nullptr);
     } else {
@@ -195,7 +200,8 @@ void DriverCore::FinishDependents(const std::vector<TaskNumber>& dependents, Tas
 void DriverCore::On(const CancelAsked& cancel) {
   if (const auto group = groups_.find(cancel.task); group != groups_.end()) {
     Group& cancelled = *group->second;
-    const absl::Status status = absl::CancelledError(absl::StrCat(cancelled.call.name, " was cancelled"));
+    const absl::Status status =
+        absl::CancelledError(absl::StrCat(cancelled.call.name, " was cancelled"));
     if (cancelled.state == GroupState::kNeedsArguments) {
       FinishGroup(cancel.task, status, nullptr);
       return;
@@ -232,7 +238,8 @@ void DriverCore::On(const CancelAsked& cancel) {
   }
   const auto found_lease = leases_.find(lease);
   // A task behind another has not started: its executor drops it.
-  if (cancel.force && found_lease != leases_.end() && found_lease->second->in_flight.front() == cancel.task) {
+  if (cancel.force && found_lease != leases_.end() &&
+      found_lease->second->in_flight.front() == cancel.task) {
     KillLease(*found_lease->second, absl::StrCat(task.call.name, " was cancelled with force"));
   }
 }
@@ -311,7 +318,8 @@ void DriverCore::On(FromHead& from) {
       if (!contended_) break;
       std::vector<LeaseNumber> idle;
       for (const auto& [number, lease] : leases_) {
-        if (lease->state == LeaseState::kOpen && lease->in_flight.empty() && lease->group == 0) idle.push_back(number);
+        if (lease->state == LeaseState::kOpen && lease->in_flight.empty() && lease->group == 0)
+          idle.push_back(number);
       }
       for (LeaseNumber number : idle) Close(*leases_.at(number));
       break;
@@ -353,9 +361,10 @@ void DriverCore::On(FromHead& from) {
 void DriverCore::On(const Tick&) {
   if (!welcomed_ && !gave_up_on_head_ && now_ >= head_away_since_ + config_.reconnect_timeout) {
     gave_up_on_head_ = true;
-    const absl::Status status = absl::UnavailableError(absl::StrCat(
-        head_away_why_.empty() ? absl::StrCat("no muster head at ", config_.address) : head_away_why_,
-        " (waited ", absl::FormatDuration(config_.reconnect_timeout), " for it)"));
+    const absl::Status status = absl::UnavailableError(
+        absl::StrCat(head_away_why_.empty() ? absl::StrCat("no muster head at ", config_.address)
+                                            : head_away_why_,
+                     " (waited ", absl::FormatDuration(config_.reconnect_timeout), " for it)"));
     for (auto& [number, task_class] : classes_) {
       if (task_class->leases.empty()) FailQueued(*task_class, status);
     }
@@ -381,8 +390,8 @@ void DriverCore::On(const Tick&) {
       const TaskNumber late = lease.in_flight.front();
       Task& task = *tasks_.at(late);
       const std::string text = absl::StrCat(task.call.name, " ran longer than its timeout of ",
-                                            absl::FormatDuration(task.timeout), " on node ", lease.node, " (pid ",
-                                            lease.pid, ")");
+                                            absl::FormatDuration(task.timeout), " on node ",
+                                            lease.node, " (pid ", lease.pid, ")");
       lease.in_flight.pop_front();
       Finish(late, absl::DeadlineExceededError(text), nullptr);
       KillLease(lease, text);
@@ -392,7 +401,8 @@ void DriverCore::On(const Tick&) {
     }
   }
   for (auto& [number, task_class] : classes_) {
-    if (!task_class->infeasible.empty() && task_class->queued > 0 && now_ >= task_class->next_print) {
+    if (!task_class->infeasible.empty() && task_class->queued > 0 &&
+        now_ >= task_class->next_print) {
       PrintInfeasible(FrontName(*task_class), task_class->infeasible, task_class->next_print);
     }
   }
@@ -414,7 +424,10 @@ void DriverCore::FailQueued(TaskClass& task_class, const absl::Status& status) {
   for (TaskNumber number : failed) {
     const auto task = tasks_.find(number);
     if (task == tasks_.end()) continue;
-    Finish(number, absl::Status(status.code(), absl::StrCat(task->second->call.name, ": ", status.message())), nullptr);
+    Finish(
+        number,
+        absl::Status(status.code(), absl::StrCat(task->second->call.name, ": ", status.message())),
+        nullptr);
   }
   task_class.queue.clear();
   task_class.queued = 0;
@@ -425,15 +438,17 @@ void DriverCore::FailQueued(TaskClass& task_class, const absl::Status& status) {
 
 size_t DriverCore::DepthOf(const TaskClass& task_class) const {
   if (task_class.run_ns < 0) return 1;
-  const double ahead = absl::ToDoubleNanoseconds(config_.push_ahead) / std::max(task_class.run_ns, 1000.0);
-  return static_cast<size_t>(std::clamp(ahead, 1.0, static_cast<double>(config_.tasks_per_push_max)));
+  const double ahead =
+      absl::ToDoubleNanoseconds(config_.push_ahead) / std::max(task_class.run_ns, 1000.0);
+  return static_cast<size_t>(
+      std::clamp(ahead, 1.0, static_cast<double>(config_.tasks_per_push_max)));
 }
 
 void DriverCore::Pump(TaskClass& task_class) {
   const size_t depth = DepthOf(task_class);
   if (task_class.queued > 0) {
-    // Idle leases first; then those with room, but only whole batches: what is in flight brings a result soon,
-    // and that brings the next push.
+    // Idle leases first; then those with room, but only whole batches: what is in flight brings a
+    // result soon, and that brings the next push.
     std::vector<LeaseNumber> ready(task_class.ready.begin(), task_class.ready.end());
     for (LeaseNumber number : ready) {
       Lease& lease = *leases_.at(number);
@@ -450,7 +465,8 @@ void DriverCore::Pump(TaskClass& task_class) {
     }
   }
   UpdateRequests(task_class);
-  if (task_class.queued > 0 && next_backlog_ == absl::InfiniteFuture()) next_backlog_ = now_ + kBacklogInterval;
+  if (task_class.queued > 0 && next_backlog_ == absl::InfiniteFuture())
+    next_backlog_ = now_ + kBacklogInterval;
 }
 
 void DriverCore::PushTo(TaskClass& task_class, Lease& lease, size_t most) {
@@ -471,6 +487,7 @@ void DriverCore::PushTo(TaskClass& task_class, Lease& lease, size_t most) {
     lease.in_flight.push_back(task->number);
     v1::PushTask& out = *push.add_tasks();
     out.set_sequence(task->number);
+    out.set_task_id(TaskIdOf(task->number));
     out.set_function(task->call.function);
     if (task->call.name != lease.last_name) {
       lease.last_name = task->call.name;
@@ -491,7 +508,8 @@ void DriverCore::UpdateRequests(TaskClass& task_class) {
   size_t wanted = 0;
   if (task_class.queued > 0) {
     const double leases = static_cast<double>(task_class.leases.size());
-    const double wait_ns = task_class.run_ns * static_cast<double>(task_class.queued) / std::max(leases, 1.0);
+    const double wait_ns =
+        task_class.run_ns * static_cast<double>(task_class.queued) / std::max(leases, 1.0);
     if (task_class.leases.empty() || task_class.run_ns < 0 ||
         wait_ns > absl::ToDoubleNanoseconds(config_.request_more_from)) {
       wanted = std::min(task_class.queued, config_.requests_max);
@@ -499,7 +517,8 @@ void DriverCore::UpdateRequests(TaskClass& task_class) {
   }
   while (task_class.requests.size() < wanted) {
     if (gave_up_on_head_ && !welcomed_) {
-      FailQueued(task_class, absl::UnavailableError(absl::StrCat("no muster head at ", config_.address)));
+      FailQueued(task_class,
+                 absl::UnavailableError(absl::StrCat("no muster head at ", config_.address)));
       return;
     }
     const uint64_t request = ++last_request_;
@@ -521,14 +540,17 @@ void DriverCore::UpdateRequests(TaskClass& task_class) {
 std::string DriverCore::FrontName(const TaskClass& task_class) const {
   for (TaskNumber number : task_class.queue) {
     const auto task = tasks_.find(number);
-    if (task != tasks_.end() && task->second->state == TaskState::kQueued) return task->second->call.name;
+    if (task != tasks_.end() && task->second->state == TaskState::kQueued)
+      return task->second->call.name;
   }
   return task_class.spec.name();
 }
 
-void DriverCore::PrintInfeasible(const std::string& name, const std::string& reason, absl::Time& next) {
+void DriverCore::PrintInfeasible(const std::string& name, const std::string& reason,
+                                 absl::Time& next) {
   next = now_ + kPrintInterval;
-  actions_->push_back(Print{absl::StrCat(name, " can run nowhere: ", reason, ". Waiting (on_infeasible=kWait).")});
+  actions_->push_back(
+      Print{absl::StrCat(name, " can run nowhere: ", reason, ". Waiting (on_infeasible=kWait).")});
 }
 
 void DriverCore::SendRequest(uint64_t request, ClassNumber task_class, const v1::RequestSpec& spec,
@@ -558,7 +580,8 @@ void DriverCore::CheckInvariants() const {
       if (found != tasks_.end() && found->second->state == TaskState::kQueued) ++queued;
     }
     MUSTER_CHECK(queued == task_class->queued);
-    for (uint64_t request : task_class->requests) MUSTER_CHECK(request_class_.at(request) == number);
+    for (uint64_t request : task_class->requests)
+      MUSTER_CHECK(request_class_.at(request) == number);
     for (LeaseNumber lease : task_class->ready) MUSTER_CHECK(task_class->leases.contains(lease));
   }
   for (const auto& [number, lease] : leases_) {

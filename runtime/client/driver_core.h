@@ -1,17 +1,22 @@
-// The driver's core: tasks that wait, the leases they run through, groups and their restarts. Messages and
-// calls in, messages and completions out, time passed in; no sockets, threads or clocks.
+// The driver's core: tasks that wait, the leases they run through, groups and their restarts.
+// Messages and calls in, messages and completions out, time passed in; no sockets, threads or
+// clocks.
 //
-//   task:   waiting for arguments -> queued (its class's queue) -> pushed (to a lease) -> complete, once
-//           pushed -> queued again when its executor or node died and attempts are left, or when the
-//           executor gave it back unstarted
-//   lease:  requested -> granted (connecting) -> open -> closing -> over; broken where its connection broke
-//   group:  leasing (all ranks or none) -> running -> complete
-//           running -> aborting (a rank died: the others are released) -> leasing, one generation on
+//   task:   waiting for arguments -> queued (its class's queue) -> pushed (to a lease) -> complete,
+//   once
+//           pushed -> queued again when its executor or node died and attempts are left, or when
+//           the executor gave it back unstarted
+//   lease:  requested -> granted (connecting) -> open -> closing -> over; broken where its
+//   connection broke group:  leasing (all ranks or none) -> running -> complete
+//           running -> aborting (a rank died: the others are released) -> leasing, one generation
+//           on
 //
-// A task whose class has an open lease never visits the head. Short tasks are pushed in batches, so deep that
-// about kPushAhead of work waits in the executor; an executor gives back what a long task holds up.
+// A task whose class has an open lease never visits the head. Short tasks are pushed in batches, so
+// deep that about kPushAhead of work waits in the executor; an executor gives back what a long task
+// holds up.
 //
-// Invariants: a task completes exactly once; results count only from the lease the task was pushed to, while
+// Invariants: a task completes exactly once; results count only from the lease the task was pushed
+// to, while
 //   that lease is not broken.
 // Thread-safety: none; ClientRuntime guards it with its mutex.
 #pragma once
@@ -40,7 +45,7 @@ using LeaseNumber = uint64_t;
 using ClassNumber = uint64_t;
 
 struct ArgumentSlot {
-  Value value;                // Null while it is the result of `producer`.
+  Value value;  // Null while it is the result of `producer`.
   TaskNumber producer = 0;
 };
 
@@ -86,7 +91,8 @@ struct LeaseBroke {  // Its connection ended, or could not be had.
   LeaseNumber lease = 0;
   std::string why;
 };
-struct TaskWaits {  // This process's own task waits for results (or no longer): its lease's CPUs are lent out.
+struct TaskWaits {  // This process's own task waits for results (or no longer): its lease's CPUs
+                    // are lent out.
   bool waits = false;
   v1::LeaseKey lease;  // The one it runs on.
 };
@@ -94,8 +100,8 @@ struct Tick {};
 
 struct Event {
   absl::Time at{};
-  std::variant<Submit, SubmitGroup, CancelAsked, HeadUp, HeadDown, FromHead, FromExecutor, LeaseBroke, TaskWaits,
-               Tick>
+  std::variant<Submit, SubmitGroup, CancelAsked, HeadUp, HeadDown, FromHead, FromExecutor,
+               LeaseBroke, TaskWaits, Tick>
       what;
 };
 
@@ -136,20 +142,23 @@ struct Flushed {
 struct StoreAnswer {
   v1::StoreResult result;
 };
-using Action = std::variant<ToHead, Connect, ToExecutor, CloseConnection, Complete, Print, Output, Upload, Refused,
-                            Flushed, StoreAnswer>;
+using Action = std::variant<ToHead, Connect, ToExecutor, CloseConnection, Complete, Print, Output,
+                            Upload, Refused, Flushed, StoreAnswer>;
 
 struct DriverConfig {
-  uint64_t driver = 0;         // Drawn at random.
-  v1::DriverHello hello;       // Name, pid, host, binary, parent, job; the rest is filled in.
-  std::string address;         // Of the head, for messages.
+  uint64_t driver = 0;    // Drawn at random.
+  v1::DriverHello hello;  // Name, pid, host, binary, parent, job; the rest is filled in.
+  std::string address;    // Of the head, for messages.
   absl::Time start{};
   absl::Duration reconnect_timeout = absl::Seconds(60);
-  absl::Duration idle_lease = absl::Seconds(1);     // Kept that long where nobody else waits.
+  absl::Duration idle_lease = absl::Seconds(1);  // Kept that long where nobody else waits.
   absl::Duration push_ahead = absl::Milliseconds(2);
-  absl::Duration request_more_from = absl::Milliseconds(5);  // Expected wait that makes a class ask for more leases.
-  absl::Duration reason_timeout = absl::Seconds(2);  // How long the reason of a death is waited for.
-  absl::Duration abort_timeout = absl::Seconds(5);   // For ranks to return after an abort; then they are killed.
+  absl::Duration request_more_from =
+      absl::Milliseconds(5);  // Expected wait that makes a class ask for more leases.
+  absl::Duration reason_timeout =
+      absl::Seconds(2);  // How long the reason of a death is waited for.
+  absl::Duration abort_timeout =
+      absl::Seconds(5);  // For ranks to return after an abort; then they are killed.
   absl::Duration rank_error_patience = absl::Seconds(1);
   absl::Duration rank_abort_patience = absl::Seconds(12);
   size_t requests_max = 256;  // Waiting at the head, per class.
@@ -189,14 +198,14 @@ class DriverCore {
   struct TaskClass {
     ClassNumber number = 0;
     v1::RequestSpec spec;
-    std::deque<TaskNumber> queue;       // May name tasks that are over.
-    size_t queued = 0;                  // Of the queue, those that still wait.
-    std::set<LeaseNumber> leases;       // Connecting or open.
-    std::set<LeaseNumber> ready;        // Of these, the ones that take tasks.
-    std::set<uint64_t> requests;        // Waiting at the head.
-    double run_ns = -1;                 // Moving mean; negative: none has finished.
-    int start_failures = 0;             // In a row.
-    std::string infeasible;             // Why, while it is.
+    std::deque<TaskNumber> queue;  // May name tasks that are over.
+    size_t queued = 0;             // Of the queue, those that still wait.
+    std::set<LeaseNumber> leases;  // Connecting or open.
+    std::set<LeaseNumber> ready;   // Of these, the ones that take tasks.
+    std::set<uint64_t> requests;   // Waiting at the head.
+    double run_ns = -1;            // Moving mean; negative: none has finished.
+    int start_failures = 0;        // In a row.
+    std::string infeasible;        // Why, while it is.
     absl::Time next_print{};
   };
   enum class LeaseState { kOpen, kClosing, kBroken };
@@ -211,17 +220,18 @@ class DriverCore {
     int32_t pid = 0;
     uint32_t choice = 0;
     bool draining = false;
-    bool hold = false;           // It gave tasks back: nothing more until it is through.
+    bool hold = false;  // It gave tasks back: nothing more until it is through.
     std::deque<TaskNumber> in_flight;
-    std::string last_name;       // Of the task pushed last.
+    std::string last_name;  // Of the task pushed last.
     absl::Time idle_since{};
-    absl::Time run_deadline = absl::InfiniteFuture();  // Of the task in front, where it has a timeout.
+    absl::Time run_deadline =
+        absl::InfiniteFuture();  // Of the task in front, where it has a timeout.
     absl::Time broken_at{};
     std::string broken_why;
   };
   struct Rank {
     LeaseNumber lease = 0;
-    bool over = false;      // Returned, died or was killed, in this generation.
+    bool over = false;  // Returned, died or was killed, in this generation.
     bool returned = false;
     std::string value;
   };
@@ -235,19 +245,19 @@ class DriverCore {
     int max_restarts = 0;
     int restarts = 0;
     uint32_t generation = 0;
-    uint64_t request = 0;      // Waiting at the head, or granted in part.
+    uint64_t request = 0;  // Waiting at the head, or granted in part.
     int arguments_missing = 0;
     absl::Duration timeout = absl::InfiniteDuration();
     absl::Time queued_at{};
     std::vector<Rank> ranks;
     bool restart_counts = false;
-    std::string first_death;   // Of this generation.
+    std::string first_death;  // Of this generation.
     LeaseNumber dead_lease = 0;
     bool death_explained = false;
-    bool completed = false;    // Cancelled: the caller has its answer already.
-    absl::Status outcome;      // Not OK: the group ends with it once all ranks are over.
+    bool completed = false;  // Cancelled: the caller has its answer already.
+    absl::Status outcome;    // Not OK: the group ends with it once all ranks are over.
     absl::Time kill_at = absl::InfiniteFuture();
-    absl::Status rank_error;   // A rank returned it; perhaps because of a death not heard of yet.
+    absl::Status rank_error;  // A rank returned it; perhaps because of a death not heard of yet.
     absl::Time rank_error_due = absl::InfiniteFuture();
     int start_failures = 0;  // In a row.
     std::string infeasible;
@@ -267,11 +277,12 @@ class DriverCore {
   void On(const LeaseBroke& broke);
   void On(const TaskWaits& waits);
   void On(const Tick& tick);
-  void ArgumentReady(TaskNumber dependent, TaskNumber producer, const absl::Status& status, const Value& value);
+  void ArgumentReady(TaskNumber dependent, TaskNumber producer, const absl::Status& status,
+                     const Value& value);
   void Enqueue(Task& task, bool front);
   void Finish(TaskNumber task, absl::Status status, Value value);
-  void FinishDependents(const std::vector<TaskNumber>& dependents, TaskNumber producer, const absl::Status& status,
-                        const Value& value);
+  void FinishDependents(const std::vector<TaskNumber>& dependents, TaskNumber producer,
+                        const absl::Status& status, const Value& value);
   void FailQueued(TaskClass& task_class, const absl::Status& status);
   Task* NextQueued(TaskClass& task_class);  // Taken off the queue; null if none.
   void Pump(TaskClass& task_class);         // Pushes what leases take, asks for more or fewer.
@@ -294,7 +305,8 @@ class DriverCore {
   void Close(Lease& lease);
   void KillLease(Lease& lease, const std::string& why);
   void Forget(LeaseNumber lease);
-  void SendRequest(uint64_t request, ClassNumber task_class, const v1::RequestSpec& spec, const std::string& task_id);
+  void SendRequest(uint64_t request, ClassNumber task_class, const v1::RequestSpec& spec,
+                   const std::string& task_id);
   void SendBacklog();
   void ReturnLease(const v1::LeaseKey& key, bool broken, const std::string& why);
   void OnStartFailed(TaskClass& task_class, const v1::LeaseEnded& ended);
@@ -312,7 +324,8 @@ class DriverCore {
   void FinishGroup(TaskNumber number, absl::Status status, Value value);
   void TickGroup(Group& group);
   void OnRankTimeout(Group& group, Lease& lease);
-  void OnDeathExplained(Group& group, const Lease& lease, const std::string& how, const std::string& last_stderr);
+  void OnDeathExplained(Group& group, const Lease& lease, const std::string& how,
+                        const std::string& last_stderr);
   bool AllOver(const Group& group) const;
 
   void Tell(v1::DriverMessage message);

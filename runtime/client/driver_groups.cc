@@ -102,7 +102,8 @@ void DriverCore::OnGroupGranted(Group& group, const v1::Granted& granted) {
   lease_of_key_[granted.lease().SerializeAsString()] = number;
   group.ranks[bundle].lease = number;
   actions_->push_back(Connect{number, granted});
-  const bool all = std::all_of(group.ranks.begin(), group.ranks.end(), [](const Rank& rank) { return rank.lease != 0; });
+  const bool all = std::all_of(group.ranks.begin(), group.ranks.end(),
+                               [](const Rank& rank) { return rank.lease != 0; });
   if (all) RunGroup(group);
 }
 
@@ -117,6 +118,7 @@ void DriverCore::RunGroup(Group& group) {
     v1::ToExecutor message;
     v1::PushTask& task = *message.mutable_push()->add_tasks();
     task.set_sequence(group.number);
+    task.set_task_id(TaskIdOf(group.number));
     task.set_function(group.call.function);
     task.set_name(group.call.name);
     task.set_attempt(group.generation);
@@ -145,8 +147,9 @@ void DriverCore::OnRankResult(Group& group, uint32_t rank, v1::TaskResult& resul
     if (!group.rank_error.ok()) return;
     const auto code = static_cast<absl::StatusCode>(result.code());
     group.rank_error = absl::Status(code, absl::StrCat(where, result.message()));
-    group.rank_error_due = now_ + (code == absl::StatusCode::kAborted ? config_.rank_abort_patience
-                                                                      : config_.rank_error_patience);
+    group.rank_error_due =
+        now_ + (code == absl::StatusCode::kAborted ? config_.rank_abort_patience
+                                                   : config_.rank_error_patience);
     return;
   }
   done.returned = true;
@@ -154,7 +157,8 @@ void DriverCore::OnRankResult(Group& group, uint32_t rank, v1::TaskResult& resul
   if (!AllOver(group) || !group.rank_error.ok()) return;
   std::vector<std::string> values;
   for (Rank& each : group.ranks) values.push_back(std::move(each.value));
-  FinishGroup(group.number, absl::OkStatus(), std::make_shared<const std::string>(JoinParts(values)));
+  FinishGroup(group.number, absl::OkStatus(),
+              std::make_shared<const std::string>(JoinParts(values)));
 }
 
 void DriverCore::OnRankDied(Group& group, const Lease& lease, const std::string& how, bool counts) {
@@ -168,8 +172,10 @@ void DriverCore::OnRankDied(Group& group, const Lease& lease, const std::string&
   if (group.state == GroupState::kRunning) {
     group.dead_lease = lease.number;
     group.restart_counts = counts;
-    group.first_death = absl::StrCat("rank ", lease.rank, " on node ", lease.node, " (pid ", lease.pid, ") died: ", how);
-    AbortGroup(group, absl::AbortedError(absl::StrCat("rank ", lease.rank, " on node ", lease.node, " (pid ", lease.pid, ") died")));
+    group.first_death = absl::StrCat("rank ", lease.rank, " on node ", lease.node, " (pid ",
+                                     lease.pid, ") died: ", how);
+    AbortGroup(group, absl::AbortedError(absl::StrCat("rank ", lease.rank, " on node ", lease.node,
+                                                      " (pid ", lease.pid, ") died")));
   }
   if (AllOver(group)) EndGeneration(group);
 }
@@ -178,17 +184,19 @@ void DriverCore::OnDeathExplained(Group& group, const Lease& lease, const std::s
                                   const std::string& last_stderr) {
   if (group.dead_lease != lease.number) return;
   group.death_explained = true;
-  group.first_death = absl::StrCat("rank ", lease.rank, " on node ", lease.node, " (pid ", lease.pid, ") died: ", how);
-  if (!last_stderr.empty()) absl::StrAppend(&group.first_death, ". Last lines of its stderr: ", last_stderr);
+  group.first_death = absl::StrCat("rank ", lease.rank, " on node ", lease.node, " (pid ",
+                                   lease.pid, ") died: ", how);
+  if (!last_stderr.empty())
+    absl::StrAppend(&group.first_death, ". Last lines of its stderr: ", last_stderr);
   if (group.state == GroupState::kAborting && AllOver(group)) EndGeneration(group);
 }
 
 void DriverCore::OnRankTimeout(Group& group, Lease& lease) {
   lease.run_deadline = absl::InfiniteFuture();
   if (group.state != GroupState::kRunning) return;
-  group.outcome = absl::DeadlineExceededError(absl::StrCat(group.call.name, ": rank ", lease.rank, " on node ", lease.node,
-                                                           " ran longer than its timeout of ",
-                                                           absl::FormatDuration(group.timeout)));
+  group.outcome = absl::DeadlineExceededError(
+      absl::StrCat(group.call.name, ": rank ", lease.rank, " on node ", lease.node,
+                   " ran longer than its timeout of ", absl::FormatDuration(group.timeout)));
   AbortGroup(group, absl::AbortedError(group.outcome.message()));
   group.kill_at = now_;
   TickGroup(group);
@@ -220,7 +228,8 @@ void DriverCore::AbortGroup(Group& group, const absl::Status& told) {
 }
 
 bool DriverCore::AllOver(const Group& group) const {
-  return std::all_of(group.ranks.begin(), group.ranks.end(), [](const Rank& rank) { return rank.over; });
+  return std::all_of(group.ranks.begin(), group.ranks.end(),
+                     [](const Rank& rank) { return rank.over; });
 }
 
 void DriverCore::EndGeneration(Group& group) {
@@ -228,12 +237,15 @@ void DriverCore::EndGeneration(Group& group) {
     FinishGroup(group.number, group.outcome, nullptr);
     return;
   }
-  const bool again = !group.restart_counts || group.max_restarts < 0 || group.restarts < group.max_restarts;
+  const bool again =
+      !group.restart_counts || group.max_restarts < 0 || group.restarts < group.max_restarts;
   if (!again) {
     if (!group.death_explained) return;  // It will be, or time is up for it.
-    const std::string restarts = group.restarts == 1 ? "1 restart" : absl::StrCat(group.restarts, " restarts");
+    const std::string restarts =
+        group.restarts == 1 ? "1 restart" : absl::StrCat(group.restarts, " restarts");
     FinishGroup(group.number,
-                absl::AbortedError(absl::StrCat(group.call.name, " was aborted after ", restarts, ": ", group.first_death)),
+                absl::AbortedError(absl::StrCat(group.call.name, " was aborted after ", restarts,
+                                                ": ", group.first_death)),
                 nullptr);
     return;
   }
@@ -265,7 +277,8 @@ void DriverCore::FinishGroup(TaskNumber number, absl::Status status, Value value
 }
 
 void DriverCore::TickGroup(Group& group) {
-  if (group.state == GroupState::kLeasing && !group.infeasible.empty() && now_ >= group.next_print) {
+  if (group.state == GroupState::kLeasing && !group.infeasible.empty() &&
+      now_ >= group.next_print) {
     PrintInfeasible(group.call.name, group.infeasible, group.next_print);
   }
   if (group.state == GroupState::kRunning && now_ >= group.rank_error_due) {
@@ -282,8 +295,9 @@ void DriverCore::TickGroup(Group& group) {
     }
     for (Rank& rank : group.ranks) rank.over = true;
     for (LeaseNumber lease : late) {
-      KillLease(*leases_.at(lease), absl::StrCat("it did not return within ", absl::FormatDuration(config_.abort_timeout),
-                                                 " of the group's abort"));
+      KillLease(*leases_.at(lease),
+                absl::StrCat("it did not return within ",
+                             absl::FormatDuration(config_.abort_timeout), " of the group's abort"));
     }
   }
   if (AllOver(group)) EndGeneration(group);

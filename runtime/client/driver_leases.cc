@@ -61,12 +61,15 @@ void DriverCore::OnGranted(const v1::Granted& granted) {
 void DriverCore::OnLeaseEnded(const v1::LeaseEnded& ended) {
   const auto known = lease_of_key_.find(ended.lease().SerializeAsString());
   // A death on a node that is going away, or one that the head ordered, costs no retry.
-  const bool counts = ended.end() == v1::LEASE_END_EXECUTOR_DIED || ended.end() == v1::LEASE_END_NODE_LOST;
+  const bool counts =
+      ended.end() == v1::LEASE_END_EXECUTOR_DIED || ended.end() == v1::LEASE_END_NODE_LOST;
   if (known != lease_of_key_.end()) {
     Lease& lease = *leases_.at(known->second);
-    if (lease.state == LeaseState::kOpen) BreakLease(lease, ended.message(), counts && !lease.draining);
+    if (lease.state == LeaseState::kOpen)
+      BreakLease(lease, ended.message(), counts && !lease.draining);
     const auto broken = leases_.find(lease.number);
-    if (broken != leases_.end()) SettleBroken(*broken->second, ended.message(), ended.last_stderr());
+    if (broken != leases_.end())
+      SettleBroken(*broken->second, ended.message(), ended.last_stderr());
     return;
   }
   // It ended before it was granted: its request is used up.
@@ -75,7 +78,9 @@ void DriverCore::OnLeaseEnded(const v1::LeaseEnded& ended) {
     Group& group = *groups_.at(number);
     if (group.state != GroupState::kLeasing || group.request != request) return;
     if (ended.end() == v1::LEASE_END_START_FAILED && ++group.start_failures > kStartFailuresMax) {
-      FinishGroup(number, absl::UnavailableError(absl::StrCat(group.call.name, ": ", ended.message())), nullptr);
+      FinishGroup(number,
+                  absl::UnavailableError(absl::StrCat(group.call.name, ": ", ended.message())),
+                  nullptr);
       return;
     }
     LeaseGroupAgain(group);
@@ -101,7 +106,8 @@ void DriverCore::OnInfeasible(const v1::Infeasible& message) {
     Group& group = *groups_.at(number);
     if (message.failed()) {
       FinishGroup(number,
-                  absl::FailedPreconditionError(absl::StrCat(group.call.name, " can run nowhere: ", message.reason())),
+                  absl::FailedPreconditionError(
+                      absl::StrCat(group.call.name, " can run nowhere: ", message.reason())),
                   nullptr);
       return;
     }
@@ -115,7 +121,8 @@ void DriverCore::OnInfeasible(const v1::Infeasible& message) {
   if (message.failed()) {
     task_class.requests.erase(message.request());
     request_class_.erase(wanted);
-    FailQueued(task_class, absl::FailedPreconditionError(absl::StrCat("can run nowhere: ", message.reason())));
+    FailQueued(task_class,
+               absl::FailedPreconditionError(absl::StrCat("can run nowhere: ", message.reason())));
     return;
   }
   const bool news = task_class.infeasible != message.reason();
@@ -143,7 +150,8 @@ void DriverCore::OnRejected(const v1::Rejected& message) {
 
 void DriverCore::On(FromExecutor& from) {
   const auto found = leases_.find(from.lease);
-  if (found == leases_.end() || found->second->state != LeaseState::kOpen) return;  // Too late to count.
+  if (found == leases_.end() || found->second->state != LeaseState::kOpen)
+    return;  // Too late to count.
   Lease& lease = *found->second;
   switch (from.message.what_case()) {
     case v1::FromExecutor::kResults:
@@ -164,7 +172,8 @@ void DriverCore::On(FromExecutor& from) {
 
 void DriverCore::OnResults(Lease& lease, v1::TaskResults& results) {
   if (lease.group != 0) {
-    if (results.results_size() > 0) OnRankResult(*groups_.at(lease.group), lease.rank, *results.mutable_results(0));
+    if (results.results_size() > 0)
+      OnRankResult(*groups_.at(lease.group), lease.rank, *results.mutable_results(0));
     return;
   }
   TaskClass& task_class = *classes_.at(lease.task_class);
@@ -178,7 +187,8 @@ void DriverCore::OnResults(Lease& lease, v1::TaskResults& results) {
       Finish(result.sequence(), absl::OkStatus(),
              std::make_shared<const std::string>(std::move(*result.mutable_value())));
     } else {
-      Finish(result.sequence(), absl::Status(static_cast<absl::StatusCode>(result.code()), result.message()), nullptr);
+      Finish(result.sequence(),
+             absl::Status(static_cast<absl::StatusCode>(result.code()), result.message()), nullptr);
     }
   }
   if (lease.in_flight.empty()) {
@@ -194,7 +204,8 @@ void DriverCore::OnResults(Lease& lease, v1::TaskResults& results) {
   const LeaseNumber number = lease.number;
   Pump(task_class);
   const auto still = leases_.find(number);
-  if (still != leases_.end() && contended_ && still->second->in_flight.empty() && task_class.queued == 0) {
+  if (still != leases_.end() && contended_ && still->second->in_flight.empty() &&
+      task_class.queued == 0) {
     Close(*still->second);
   }
 }
@@ -216,7 +227,8 @@ void DriverCore::OnNotStarted(Lease& lease, const v1::NotStarted& message) {
     }
   }
   // What was thought to be short is not.
-  task_class.run_ns = std::max(task_class.run_ns, absl::ToDoubleNanoseconds(config_.push_ahead) * 2);
+  task_class.run_ns =
+      std::max(task_class.run_ns, absl::ToDoubleNanoseconds(config_.push_ahead) * 2);
   Pump(task_class);
 }
 
@@ -263,7 +275,8 @@ void DriverCore::BreakLease(Lease& lease, const std::string& why, bool counts) {
   Pump(task_class);
 }
 
-void DriverCore::SettleBroken(Lease& lease, const std::string& how, const std::string& last_stderr) {
+void DriverCore::SettleBroken(Lease& lease, const std::string& how,
+                              const std::string& last_stderr) {
   if (lease.state != LeaseState::kBroken) return;
   if (lease.group != 0) {
     const auto group = groups_.find(lease.group);
@@ -273,12 +286,16 @@ void DriverCore::SettleBroken(Lease& lease, const std::string& how, const std::s
     return;
   }
   const std::deque<TaskNumber> failed = std::exchange(lease.in_flight, {});
-  const std::string where = absl::StrCat(" failed on node ", lease.node, " (pid ", lease.pid, ") after ");
+  const std::string where =
+      absl::StrCat(" failed on node ", lease.node, " (pid ", lease.pid, ") after ");
   Forget(lease.number);
   for (TaskNumber number : failed) {
     const Task& task = *tasks_.at(number);
-    const std::string attempts = task.attempt == 0 ? "1 attempt" : absl::StrCat(task.attempt + 1, " attempts");
-    Finish(number, absl::UnavailableError(WithStderr(absl::StrCat(task.call.name, where, attempts, ": ", how), last_stderr)),
+    const std::string attempts =
+        task.attempt == 0 ? "1 attempt" : absl::StrCat(task.attempt + 1, " attempts");
+    Finish(number,
+           absl::UnavailableError(
+               WithStderr(absl::StrCat(task.call.name, where, attempts, ": ", how), last_stderr)),
            nullptr);
   }
 }
@@ -335,7 +352,8 @@ void DriverCore::SendBacklog() {
     for (TaskNumber task : task_class->queue) {
       if (static_cast<size_t>(row.task_ids_size()) >= kBacklogIdsMax) break;
       const auto found = tasks_.find(task);
-      if (found != tasks_.end() && found->second->state == TaskState::kQueued) row.add_task_ids(TaskIdOf(task));
+      if (found != tasks_.end() && found->second->state == TaskState::kQueued)
+        row.add_task_ids(TaskIdOf(task));
     }
     next_backlog_ = now_ + absl::Milliseconds(250);
   }
@@ -348,7 +366,8 @@ void DriverCore::OnFindTasks(const v1::FindTasks& find) {
   answer.set_query(find.query());
   std::vector<TaskNumber> numbers;
   for (const auto& [number, task] : tasks_) {  // In no order: sorted below.
-    if (!task->cancelled && absl::StartsWith(TaskIdOf(number), find.prefix())) numbers.push_back(number);
+    if (!task->cancelled && absl::StartsWith(TaskIdOf(number), find.prefix()))
+      numbers.push_back(number);
   }
   std::sort(numbers.begin(), numbers.end());
   for (TaskNumber number : numbers) {
@@ -359,7 +378,8 @@ void DriverCore::OnFindTasks(const v1::FindTasks& find) {
     found.set_name(task.call.name);
     if (task.state == TaskState::kNeedsArguments) {
       found.set_state("waiting for arguments");
-      found.set_detail(absl::StrCat(task.arguments_missing, " of ", task.call.arguments.size(), " are not there yet"));
+      found.set_detail(absl::StrCat(task.arguments_missing, " of ", task.call.arguments.size(),
+                                    " are not there yet"));
       continue;
     }
     if (task.state == TaskState::kPushed) {

@@ -21,6 +21,7 @@ struct Taken {
 Taken Take(std::vector<std::string> arguments, InitOptions options = {}) {
   arguments.insert(arguments.begin(), "program");
   std::vector<char*> argv;
+  argv.reserve(arguments.size() + 1);
   for (std::string& argument : arguments) argv.push_back(argument.data());
   argv.push_back(nullptr);
   int argc = static_cast<int>(arguments.size());

@@ -57,6 +57,7 @@ std::string BuildIdOf(const dl_phdr_info& info) {
   for (int i = 0; i < info.dlpi_phnum; ++i) {
     const ElfW(Phdr)& segment = info.dlpi_phdr[i];
     if (segment.p_type != PT_NOTE) continue;
+    // NOLINTNEXTLINE(performance-no-int-to-ptr): the loader says where it is as a number.
     const auto* const notes = reinterpret_cast<const char*>(info.dlpi_addr + segment.p_vaddr);
     std::string id = BuildIdInNotes(std::string_view(notes, segment.p_memsz));
     if (!id.empty()) return id;

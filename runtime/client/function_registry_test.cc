@@ -104,7 +104,7 @@ TEST(BuildIdTest, IsFoundAmongOtherNotes) {
 TEST(BuildIdTest, IsEmptyWhereThereIsNone) {
   EXPECT_EQ(BuildIdInNotes(""), "");
   EXPECT_EQ(BuildIdInNotes(Note(1, Gnu(), "abcd")), "");
-  EXPECT_EQ(BuildIdInNotes(Note(3, "Go\0\0", "abcd")), "");
+  EXPECT_EQ(BuildIdInNotes(Note(3, std::string("Go\0\0", 4), "abcd")), "");
 }
 
 TEST(BuildIdTest, DamagedNotesAreReadWithinTheirBounds) {

@@ -12,18 +12,21 @@ namespace muster::client {
 namespace {
 
 absl::StatusOr<sched::Resources> Checked(const Resources& resources) {
-  return sched::MakeResources(resources.cpus, resources.gpus, resources.memory_bytes, resources.custom);
+  return sched::MakeResources(resources.cpus, resources.gpus, resources.memory_bytes,
+                              resources.custom);
 }
 
 bool Same(const Resources& a, const Resources& b) {
-  return a.cpus == b.cpus && a.gpus == b.gpus && a.memory_bytes == b.memory_bytes && a.custom == b.custom;
+  return a.cpus == b.cpus && a.gpus == b.gpus && a.memory_bytes == b.memory_bytes &&
+         a.custom == b.custom;
 }
 
 bool Same(const Choice& a, const Choice& b) {
   const bool resources = a.resources.has_value() == b.resources.has_value() &&
                          (!a.resources.has_value() || Same(*a.resources, *b.resources));
   return resources && a.after == b.after && a.label_selector == b.label_selector &&
-         a.advance_on.infeasible == b.advance_on.infeasible && a.advance_on.stockout == b.advance_on.stockout &&
+         a.advance_on.infeasible == b.advance_on.infeasible &&
+         a.advance_on.stockout == b.advance_on.stockout &&
          a.advance_on.quota == b.advance_on.quota && a.advance_on.busy == b.advance_on.busy;
 }
 
@@ -40,14 +43,15 @@ uint8_t Bits(const AdvanceOn& on) {
 
 absl::StatusOr<v1::RequestSpec> MakeRequestSpec(const TaskOptions& options, int bundles) {
   if (options.max_retries < -1) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("max_retries is ", options.max_retries, "; allowed: 0 or more, or -1 for no end"));
+    return absl::InvalidArgumentError(absl::StrCat("max_retries is ", options.max_retries,
+                                                   "; allowed: 0 or more, or -1 for no end"));
   }
   if (options.timeout <= absl::ZeroDuration()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("timeout is ", absl::FormatDuration(options.timeout), "; it must be longer than 0"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "timeout is ", absl::FormatDuration(options.timeout), "; it must be longer than 0"));
   }
-  if (bundles < 1) return absl::InvalidArgumentError(absl::StrCat("ranks is ", bundles, "; allowed: 1 or more"));
+  if (bundles < 1)
+    return absl::InvalidArgumentError(absl::StrCat("ranks is ", bundles, "; allowed: 1 or more"));
   sched::RequestSpec spec;
   spec.bundles = bundles;
   spec.priority = options.priority;
@@ -72,8 +76,12 @@ absl::StatusOr<v1::RequestSpec> MakeRequestSpec(const TaskOptions& options, int 
 }
 
 bool SameClass(const TaskOptions& a, const TaskOptions& b) {
-  if (!Same(a.resources, b.resources) || a.on_infeasible != b.on_infeasible || a.priority != b.priority) return false;
-  if (a.fallback_strategy.size() != b.fallback_strategy.size() || a.label_selector != b.label_selector) return false;
+  if (!Same(a.resources, b.resources) || a.on_infeasible != b.on_infeasible ||
+      a.priority != b.priority)
+    return false;
+  if (a.fallback_strategy.size() != b.fallback_strategy.size() ||
+      a.label_selector != b.label_selector)
+    return false;
   for (size_t i = 0; i < a.fallback_strategy.size(); ++i) {
     if (!Same(a.fallback_strategy[i], b.fallback_strategy[i])) return false;
   }

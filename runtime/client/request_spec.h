@@ -1,4 +1,5 @@
-// From what an application writes (TaskOptions) to what the head is asked for, with everything checked.
+// From what an application writes (TaskOptions) to what the head is asked for, with everything
+// checked.
 #pragma once
 
 #include "absl/status/statusor.h"

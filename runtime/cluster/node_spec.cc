@@ -39,7 +39,7 @@ absl::Status SetCustom(absl::string_view key, absl::string_view name, absl::stri
 }
 
 absl::Status SetLabel(absl::string_view key, absl::string_view value, NodeSpec& spec) {
-  if (key == kNodeIdLabel) {
+  if (key == worker::kNodeIdLabel) {
     return absl::InvalidArgumentError(
         absl::StrCat(key, "=", value.substr(0, 80), ": cannot be given, each worker sets its own"));
   }
@@ -60,7 +60,7 @@ absl::Status Set(absl::string_view key, absl::string_view value, NodeSpec& spec)
   if (key == "count") {
     MUSTER_ASSIGN_OR_RETURN(spec.count, ParseWhole(key, value, 1, kLocalNodesMax));
   } else if (key == "gpus") {
-    MUSTER_ASSIGN_OR_RETURN(spec.gpus, ParseWhole(key, value, 0, kGpuDevicesMax));
+    MUSTER_ASSIGN_OR_RETURN(spec.gpus, ParseWhole(key, value, 0, sched::kGpuDevicesMax));
   } else if (key == "cpus") {
     MUSTER_ASSIGN_OR_RETURN(spec.cpus, sched::ParseAmount(key, value));
   } else if (key == "memory") {
@@ -75,7 +75,7 @@ absl::Status Set(absl::string_view key, absl::string_view value, NodeSpec& spec)
   return absl::OkStatus();
 }
 
-absl::StatusOr<NodeSpec> FromPairs(const FlatMap& pairs) {
+absl::StatusOr<NodeSpec> FromPairs(const worker::FlatMap& pairs) {
   NodeSpec spec;
   std::set<std::string> seen;
   for (const auto& [key, value] : pairs) {
@@ -87,9 +87,9 @@ absl::StatusOr<NodeSpec> FromPairs(const FlatMap& pairs) {
   MUSTER_RETURN_IF_ERROR(sched::ValidateLabels(spec.labels));
   spec.labels = sched::WithAliases(std::move(spec.labels));
   const sched::NodeResources resources{.cpus = spec.cpus.value_or(0),
-                                .gpu_devices = spec.gpus,
-                                .memory_bytes = spec.memory_bytes.value_or(0),
-                                .custom = spec.custom};
+                                       .gpu_devices = spec.gpus,
+                                       .memory_bytes = spec.memory_bytes.value_or(0),
+                                       .custom = spec.custom};
   MUSTER_RETURN_IF_ERROR(sched::Validate(resources));
   return spec;
 }
@@ -102,11 +102,12 @@ absl::Status Within(absl::string_view what, const absl::Status& status) {
 
 absl::StatusOr<NodeSpec> ParseNodeSpec(absl::string_view text) {
   const std::string what = absl::StrCat("node spec ", Shown(text));
-  if (text.size() > kLabelsTextBytesMax) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "node spec: ", text.size(), " characters are too many: at most ", kLabelsTextBytesMax));
+  if (text.size() > sched::kLabelsTextBytesMax) {
+    return absl::InvalidArgumentError(absl::StrCat("node spec: ", text.size(),
+                                                   " characters are too many: at most ",
+                                                   sched::kLabelsTextBytesMax));
   }
-  FlatMap pairs;
+  worker::FlatMap pairs;
   for (const absl::string_view piece : absl::StrSplit(text, ',')) {
     const size_t equals = piece.find('=');
     if (equals == absl::string_view::npos) {
@@ -121,9 +122,10 @@ absl::StatusOr<NodeSpec> ParseNodeSpec(absl::string_view text) {
 }
 
 absl::StatusOr<std::vector<NodeSpec>> ParseClusterYaml(const std::string& text) {
-  MUSTER_ASSIGN_OR_RETURN(const std::vector<FlatMap> maps, ParseYamlMaps(text, "nodes"));
+  MUSTER_ASSIGN_OR_RETURN(const std::vector<worker::FlatMap> maps,
+                          worker::ParseYamlMaps(text, "nodes"));
   std::vector<NodeSpec> specs;
-  for (const FlatMap& map : maps) {
+  for (const worker::FlatMap& map : maps) {
     absl::StatusOr<NodeSpec> spec = FromPairs(map);
     if (!spec.ok()) return Within(absl::StrCat("node ", specs.size() + 1), spec.status());
     specs.push_back(*std::move(spec));
@@ -133,7 +135,7 @@ absl::StatusOr<std::vector<NodeSpec>> ParseClusterYaml(const std::string& text) 
 }
 
 absl::StatusOr<std::vector<NodeSpec>> ReadClusterFile(const std::string& path) {
-  MUSTER_ASSIGN_OR_RETURN(const std::string text, ReadYamlFile(path));
+  MUSTER_ASSIGN_OR_RETURN(const std::string text, worker::ReadYamlFile(path));
   absl::StatusOr<std::vector<NodeSpec>> specs = ParseClusterYaml(text);
   if (!specs.ok()) return Within(path, specs.status());
   return specs;
@@ -165,7 +167,7 @@ std::vector<std::string> WorkerOptions(const NodeSpec& spec) {
   if (spec.cpus) options.push_back(absl::StrCat("--num-cpus=", sched::AmountToText(*spec.cpus)));
   if (spec.memory_bytes) options.push_back(absl::StrCat("--memory=", *spec.memory_bytes));
   if (!spec.custom.empty()) {
-    options.push_back(absl::StrCat("--resources=", CustomResourcesToJson(spec.custom)));
+    options.push_back(absl::StrCat("--resources=", worker::CustomResourcesToJson(spec.custom)));
   }
   std::string labels;
   for (const auto& [key, value] : spec.labels) {

@@ -30,6 +30,7 @@ std::string Error(const std::string& text) {
 
 std::vector<std::string> Names(const std::vector<NodeSpec>& nodes) {
   std::vector<std::string> names;
+  names.reserve(nodes.size());
   for (const NodeSpec& node : nodes) names.push_back(node.name);
   return names;
 }
@@ -114,7 +115,7 @@ TEST(NodeSpecTest, AClusterFileSaysTheSame) {
 }
 
 TEST(NodeSpecTest, ErrorsOfAClusterFileNameFileNodeAndKey) {
-  const TempDir dir;
+  const worker::TempDir dir;
   const std::string file = dir.Write("c.yaml", "nodes:\n- {cpus: 1}\n- {gpus: many}\n");
   EXPECT_EQ(ReadClusterFile(file).status().message(),
             file + ": node 2: gpus=many: must be a whole number from 0 to 4096");

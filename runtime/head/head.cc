@@ -154,7 +154,7 @@ class RunningHead final : public Head, public HeadListener {
       {
         MutexLock lock(&mutex_);
         while (mailbox_.empty() && !stop_ && MonotonicNow() < next) {
-          changed_.WaitUntil(&mutex_, next);
+          changed_.WaitFor(&mutex_, next - MonotonicNow());
         }
         if (stop_) break;
         std::swap(mails, mailbox_);
@@ -162,7 +162,9 @@ class RunningHead final : public Head, public HeadListener {
       for (Mail& mail : mails) Handle(mail);
       mails.clear();
       if (MonotonicNow() >= core_->NextTick()) Step(Tick{});
-      if (stop_by_ != absl::InfiniteFuture() && (core_->AllWorkersGone() || MonotonicNow() >= stop_by_)) break;
+      if (stop_by_ != absl::InfiniteFuture() &&
+          (core_->AllWorkersGone() || MonotonicNow() >= stop_by_))
+        break;
     }
     MutexLock lock(&mutex_);
     over_ = true;

@@ -1,4 +1,5 @@
-// The head's shell: the one thread that owns the core, fed by the gRPC server's callbacks through a mailbox.
+// The head's shell: the one thread that owns the core, fed by the gRPC server's callbacks through a
+// mailbox.
 //
 // Thread-safety: any thread may call any member.
 #pragma once
@@ -16,7 +17,8 @@ struct HeadOptions {
   int port = 6379;  // 0: the kernel picks.
   absl::Duration node_timeout = absl::Seconds(10);
   std::string package_directory;
-  size_t mailbox_max = 1 << 20;  // Messages; beyond it a connection's batch is refused by closing it.
+  size_t mailbox_max =
+      1 << 20;  // Messages; beyond it a connection's batch is refused by closing it.
 };
 
 class Head {
@@ -26,7 +28,8 @@ class Head {
   virtual ~Head() = default;  // Stops.
 
   virtual int port() const = 0;
-  // Returns when the head was told to end by `muster down` (workers have left, or 5 s are over) or by Stop().
+  // Returns when the head was told to end by `muster down` (workers have left, or 5 s are over) or
+  // by Stop().
   virtual void WaitUntilStopped() = 0;
   virtual void Stop() = 0;
 };

@@ -153,10 +153,11 @@ void HeadCore::On(const FromWorker& from) {
     case v1::WorkerMessage::kLabels: {
       absl::StatusOr<sched::Labels> labels = LabelsFromProto(from.message.labels().labels());
       if (!labels.ok()) {
-        SayLine(absl::StrCat("node ", node.name, " keeps its labels: ", labels.status().message()), true);
+        SayLine(absl::StrCat("node ", node.name, " keeps its labels: ", labels.status().message()),
+                true);
         break;
       }
-      Schedule(sched::NodeChanged{node.id, *std::move(labels)});
+      Schedule(sched::NodeChanged{node.id, sched::WithAliases(*std::move(labels))});
       break;
     }
     case v1::WorkerMessage::kDraining: {
@@ -291,7 +292,8 @@ void HeadCore::Apply(const sched::Rejected& rejected) {
   if (found == requests_.end()) return;
   v1::ToDriver message;
   message.mutable_rejected()->set_request(found->second.number);
-  *message.mutable_rejected()->mutable_status() = ToProto(absl::ResourceExhaustedError(rejected.reason));
+  *message.mutable_rejected()->mutable_status() =
+      ToProto(absl::ResourceExhaustedError(rejected.reason));
   Driver& driver = drivers_.at(found->second.driver);
   Tell(driver, std::move(message));
   driver.requests.erase(found->second.number);
@@ -301,12 +303,16 @@ void HeadCore::Apply(const sched::Rejected& rejected) {
 void HeadCore::Apply(const sched::LeaseLost& lost) {
   const auto found = requests_.find(lost.request);
   if (found == requests_.end()) return;
-  const Node& node = nodes_.at(lost.node);
   v1::LeaseEnded ended;
   *ended.mutable_lease() = KeyOf(found->second, lost.bundle);
   ended.set_end(v1::LEASE_END_NODE_LOST);
-  ended.set_message(absl::StrCat("node ", node.name, " is lost"));
-  ended.set_node(node.name);
+  ended.set_message("its node did not come back");
+  // No node: one bundle of several that a new head has never seen.
+  if (const auto node = nodes_.find(lost.node); node != nodes_.end()) {
+    ended.set_message(absl::StrCat("node ", node->second.name, " is lost"));
+    ended.set_node(node->second.name);
+    StopLeaseOn(node->second, ended.lease(), true, "another part of its request is lost");
+  }
   EndLease(found->second, lost.bundle, std::move(ended), /*tell_scheduler=*/false);
 }
 
@@ -354,7 +360,8 @@ void HeadCore::SayLine(std::string text, bool warning) {
   actions_->push_back(Say{warning, std::move(text)});
 }
 
-void HeadCore::Refuse(ConnectionId connection, bool worker, const absl::Status& status, bool fenced) {
+void HeadCore::Refuse(ConnectionId connection, bool worker, const absl::Status& status,
+                      bool fenced) {
   v1::Refused refused;
   *refused.mutable_status() = ToProto(status);
   refused.set_fenced(fenced);

@@ -1,12 +1,14 @@
-// The head's core: nodes, drivers and leases around the Scheduler, the groups' stores, and the answers of
-// `muster status` and `muster explain`. Messages in, messages out, time passed in; no gRPC, clocks, threads.
+// The head's core: nodes, drivers and leases around the Scheduler, the groups' stores, and the
+// answers of `muster status` and `muster explain`. Messages in, messages out, time passed in; no
+// gRPC, clocks, threads.
 //
 //   request:  waiting -> granted (each bundle a lease) -> over, once every lease has ended
 //   lease:    starting (worker told) -> started (driver told) -> ended (resources free)
 //   node:     alive <-> unreachable -> lost (fenced if it comes back);  alive -> draining -> left
 //   driver:   connected <-> away -> ended (its leases are killed, its requests forgotten)
 //
-// Invariants: a lease's resources are free again only when its worker said that it ended or the node is lost;
+// Invariants: a lease's resources are free again only when its worker said that it ended or the
+// node is lost;
 //   all state is soft: workers and drivers replay what they hold to a head that has forgotten it.
 // Thread-safety: none; the head's one thread owns it.
 #pragma once
@@ -26,17 +28,18 @@
 namespace muster::head {
 
 struct HeadConfig {
-  uint64_t head = 1;     // Drawn at random for each start.
-  std::string address;   // "127.0.0.1:6379", for messages.
+  uint64_t head = 1;    // Drawn at random for each start.
+  std::string address;  // "127.0.0.1:6379", for messages.
   int pid = 0;
   absl::Time start{};
   absl::Duration node_timeout = absl::Seconds(10);
-  // A driver whose stream broke is given this long to come back; one that leases speak of, but that a new
-  // head has not seen yet, the second.
+  // A driver whose stream broke is given this long to come back; one that leases speak of, but that
+  // a new head has not seen yet, the second.
   absl::Duration driver_timeout = absl::Seconds(3);
   absl::Duration unseen_driver_timeout = absl::Seconds(60);
   absl::Duration explain_timeout = absl::Seconds(2);
-  // How long a head that may have forgotten its nodes waits for them before it calls a request infeasible.
+  // How long a head that may have forgotten its nodes waits for them before it calls a request
+  // infeasible.
   absl::Duration infeasible_grace = absl::Seconds(2);
   size_t store_bytes_max = 64 << 20;
   int prestart_nodes_max = 4;
@@ -79,12 +82,12 @@ class HeadCore {
   struct Driver {
     uint64_t id = 0;
     ConnectionId connection = 0;
-    bool seen = false;         // False: only leases speak of it.
-    absl::Time away_since{};   // connection == 0.
+    bool seen = false;        // False: only leases speak of it.
+    absl::Time away_since{};  // connection == 0.
     v1::DriverHello hello;
     v1::Backlog backlog;
     absl::btree_map<uint64_t, RequestId> requests;
-    std::set<NodeId> nodes;    // That have run something for it.
+    std::set<NodeId> nodes;  // That have run something for it.
     std::optional<Flush> flush;
     bool package_asked = false;
 
@@ -163,7 +166,8 @@ class HeadCore {
   void Tell(const Driver& driver, v1::ToDriver message);
   void Tell(const Node& node, v1::ToWorker message);
   void SayLine(std::string text, bool warning = false);
-  void Refuse(ConnectionId connection, bool worker, const absl::Status& status, bool fenced = false);
+  void Refuse(ConnectionId connection, bool worker, const absl::Status& status,
+              bool fenced = false);
 
   const HeadConfig config_;
   sched::Scheduler scheduler_;

@@ -52,7 +52,8 @@ void HeadCore::OnHello(ConnectionId connection, const v1::DriverHello& hello) {
   std::vector<uint64_t> unwanted;
   for (const auto& [number, id] : driver.requests) {
     const Request& request = requests_.at(id);
-    const bool waits = std::find(hello.waits().begin(), hello.waits().end(), number) != hello.waits().end();
+    const bool waits =
+        std::find(hello.waits().begin(), hello.waits().end(), number) != hello.waits().end();
     if (!request.granted) {
       if (!waits) unwanted.push_back(number);
       continue;
@@ -60,9 +61,10 @@ void HeadCore::OnHello(ConnectionId connection, const v1::DriverHello& hello) {
     for (size_t bundle = 0; bundle < request.leases.size(); ++bundle) {
       const Lease& lease = request.leases[bundle];
       if (lease.state != LeaseState::kStarting && lease.state != LeaseState::kStarted) continue;
-      const bool held = std::any_of(hello.holds().begin(), hello.holds().end(), [&](const v1::LeaseKey& key) {
-        return key.request() == number && key.bundle() == bundle;
-      });
+      const bool held =
+          std::any_of(hello.holds().begin(), hello.holds().end(), [&](const v1::LeaseKey& key) {
+            return key.request() == number && key.bundle() == bundle;
+          });
       if (held) continue;
       if (waits) {
         if (lease.state == LeaseState::kStarted) SendGranted(request, static_cast<int>(bundle));
@@ -87,7 +89,10 @@ HeadCore::Driver& HeadCore::DriverOrUnseen(uint64_t id) {
 
 void HeadCore::OnRequest(Driver& driver, const v1::LeaseRequest& message) {
   if (driver.requests.contains(message.request())) return;  // Said again after a reconnect.
-  absl::StatusOr<sched::RequestSpec> spec = FromProto(message.spec());
+  // Leases are never shared between drivers, nor between the tasks of classes that one driver keeps
+  // apart.
+  absl::StatusOr<sched::RequestSpec> spec =
+      FromProto(message.spec(), absl::StrFormat("%016x/%d", driver.id, message.task_class()));
   if (!spec.ok()) {
     v1::ToDriver rejected;
     rejected.mutable_rejected()->set_request(message.request());
@@ -95,8 +100,6 @@ void HeadCore::OnRequest(Driver& driver, const v1::LeaseRequest& message) {
     Tell(driver, std::move(rejected));
     return;
   }
-  // Leases are never shared between drivers, nor between the tasks of classes that one driver keeps apart.
-  spec->owner = absl::StrFormat("%016x/%d", driver.id, message.task_class());
   Request request;
   request.id = RequestId{++last_request_};
   request.driver = driver.id;
@@ -142,7 +145,8 @@ void HeadCore::OnBlocked(const v1::LeaseBlocked& message) {
   const Request* request = Find(message.lease());
   if (request == nullptr || message.lease().bundle() >= request->leases.size()) return;
   if (request->leases[message.lease().bundle()].state != LeaseState::kStarted) return;
-  Schedule(sched::LeaseBlocked{request->id, static_cast<int>(message.lease().bundle()), message.blocked()});
+  Schedule(sched::LeaseBlocked{request->id, static_cast<int>(message.lease().bundle()),
+                               message.blocked()});
 }
 
 void HeadCore::OnFlush(Driver& driver, uint64_t sequence) {
@@ -177,7 +181,8 @@ void HeadCore::EndDriver(uint64_t id, const std::string& why) {
   if (found == drivers_.end()) return;
   Driver& driver = found->second;
   if (driver.seen) {
-    SayLine(absl::StrCat("driver ", driver.hello.name(), " (pid ", driver.hello.pid(), ") is gone: ", why));
+    SayLine(absl::StrCat("driver ", driver.hello.name(), " (pid ", driver.hello.pid(),
+                         ") is gone: ", why));
   }
   std::vector<uint64_t> waiting;
   for (const auto& [number, request] : driver.requests) {

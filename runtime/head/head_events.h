@@ -1,5 +1,5 @@
-// What the head's core is told and what it wants done. Messages are those of the wire: the shell adds
-// which connection they came on.
+// What the head's core is told and what it wants done. Messages are those of the wire: the shell
+// adds which connection they came on.
 #pragma once
 
 #include <cstdint>

@@ -35,7 +35,8 @@ void HeadCore::OnHello(ConnectionId connection, const v1::WorkerHello& hello) {
   if (node.presence == Presence::kLost || node.presence == Presence::kLeft) {
     SayLine(absl::StrCat("node ", node.name, " is back after it was declared lost: fenced"), true);
     Refuse(connection, true,
-           absl::FailedPreconditionError(absl::StrCat("node ", node.name, " was declared lost")), true);
+           absl::FailedPreconditionError(absl::StrCat("node ", node.name, " was declared lost")),
+           true);
     return;
   }
   Rejoin(node, connection, hello);
@@ -46,15 +47,19 @@ void HeadCore::Join(ConnectionId connection, const v1::WorkerHello& hello) {
   absl::StatusOr<sched::NodeResources> total = FromProto(hello.resources());
   absl::Status status = labels.status();
   status.Update(total.status());
-  if (hello.worker() == 0) status.Update(absl::InvalidArgumentError("the worker's hello carries no id"));
+  if (hello.worker() == 0)
+    status.Update(absl::InvalidArgumentError("the worker's hello carries no id"));
   std::string name = hello.name();
   if (name.empty()) name = absl::StrFormat("%016x", hello.worker()).substr(0, 6);
   for (const auto& [id, other] : nodes_) {
-    if (other.name != name || other.presence == Presence::kLost || other.presence == Presence::kLeft) continue;
+    if (other.name != name || other.presence == Presence::kLost ||
+        other.presence == Presence::kLeft)
+      continue;
     if (hello.name().empty()) {
       name = absl::StrFormat("%016x", hello.worker());
     } else {
-      status.Update(absl::AlreadyExistsError(absl::StrCat("the name \"", name, "\" is that of a node which is alive")));
+      status.Update(absl::AlreadyExistsError(
+          absl::StrCat("the name \"", name, "\" is that of a node which is alive")));
     }
   }
   if (!status.ok()) {
@@ -69,6 +74,7 @@ void HeadCore::Join(ConnectionId connection, const v1::WorkerHello& hello) {
   node.connection = connection;
   node.heard = now_;
   node.hello = hello;
+  *labels = sched::WithAliases(*std::move(labels));
   (*labels)["ray.io/node-id"] = name;
   v1::Entry& id_label = *node.hello.add_labels();
   id_label.set_key("ray.io/node-id");
@@ -86,22 +92,25 @@ void HeadCore::Join(ConnectionId connection, const v1::WorkerHello& hello) {
 
   std::vector<sched::HeldLease> adopted;
   for (const v1::HeldLease& held : hello.held()) Adopt(joined, held, adopted);
-  SayLine(absl::StrCat("node ", name, " joined", adopted.empty() ? "" : absl::StrCat(" with ", adopted.size(), " running leases")));
+  SayLine(absl::StrCat(
+      "node ", name, " joined",
+      adopted.empty() ? "" : absl::StrCat(" with ", adopted.size(), " running leases")));
   Schedule(sched::NodeJoined{id, name, *std::move(labels), *std::move(total), std::move(adopted)});
   for (auto& [driver_id, driver] : drivers_) AskForPackage(driver);
 }
 
-// A lease from before this head's memory. Its driver may be here already (and may even have asked again), or
-// will come; the worker says again where the lease's executor listens.
-void HeadCore::Adopt(Node& node, const v1::HeldLease& held, std::vector<sched::HeldLease>& adopted) {
+// A lease from before this head's memory. Its driver may be here already (and may even have asked
+// again), or will come; the worker says again where the lease's executor listens.
+void HeadCore::Adopt(Node& node, const v1::HeldLease& held,
+                     std::vector<sched::HeldLease>& adopted) {
   const v1::LeaseKey& key = held.lease();
-  absl::StatusOr<sched::RequestSpec> spec = FromProto(held.spec());
+  absl::StatusOr<sched::RequestSpec> spec =
+      FromProto(held.spec(), absl::StrFormat("%016x/held", key.driver()));
   absl::StatusOr<sched::Placement> placement = FromProto(held.placement(), node.id);
   if (!spec.ok() || !placement.ok() || key.bundle() >= static_cast<uint32_t>(spec->bundles)) {
     StopLeaseOn(node, key, true, "its description cannot be read");
     return;
   }
-  spec->owner = absl::StrFormat("%016x/held", key.driver());
   Driver& driver = DriverOrUnseen(key.driver());
   auto number = driver.requests.find(key.request());
   if (number != driver.requests.end() && !requests_.at(number->second).granted) {
@@ -132,7 +141,8 @@ void HeadCore::Adopt(Node& node, const v1::HeldLease& held, std::vector<sched::H
   lease.node = node.id;
   lease.placement = held.placement();
   driver.nodes.insert(node.id);
-  adopted.push_back(sched::HeldLease{request.id, static_cast<int>(key.bundle()), *std::move(spec), *std::move(placement)});
+  adopted.push_back(sched::HeldLease{request.id, static_cast<int>(key.bundle()), *std::move(spec),
+                                     *std::move(placement)});
 }
 
 void HeadCore::Rejoin(Node& node, ConnectionId connection, const v1::WorkerHello& hello) {
@@ -223,9 +233,10 @@ void HeadCore::EndLease(Request& request, int bundle, v1::LeaseEnded ended, bool
   v1::ToDriver message;
   *message.mutable_lease_ended() = std::move(ended);
   Tell(driver, std::move(message));
-  const bool over = std::none_of(request.leases.begin(), request.leases.end(), [](const Lease& other) {
-    return other.state == LeaseState::kStarting || other.state == LeaseState::kStarted;
-  });
+  const bool over =
+      std::none_of(request.leases.begin(), request.leases.end(), [](const Lease& other) {
+        return other.state == LeaseState::kStarting || other.state == LeaseState::kStarted;
+      });
   if (over) {
     driver.requests.erase(request.number);
     const bool driver_over = driver.requests.empty() && (driver.over() || !driver.seen);
@@ -248,7 +259,9 @@ void HeadCore::LoseNode(Node& node, const std::string& why, Presence presence) {
     node.connection = 0;
     if (presence == Presence::kLost) {
       Refuse(connection, true,
-             absl::FailedPreconditionError(absl::StrCat("node ", node.name, " was declared lost: ", why)), true);
+             absl::FailedPreconditionError(
+                 absl::StrCat("node ", node.name, " was declared lost: ", why)),
+             true);
     } else {
       actions_->push_back(CloseConnection{connection});
     }
@@ -265,7 +278,8 @@ void HeadCore::ForgetOldLostNodes() {
   int lost = 0;
   std::vector<NodeId> forgotten;
   for (auto node = nodes_.rbegin(); node != nodes_.rend(); ++node) {
-    const bool gone = node->second.presence == Presence::kLost || node->second.presence == Presence::kLeft;
+    const bool gone =
+        node->second.presence == Presence::kLost || node->second.presence == Presence::kLeft;
     if (gone && ++lost > config_.lost_nodes_max) forgotten.push_back(node->first);
   }
   for (NodeId id : forgotten) {
@@ -275,7 +289,8 @@ void HeadCore::ForgetOldLostNodes() {
   }
 }
 
-void HeadCore::StopLeaseOn(const Node& node, const v1::LeaseKey& key, bool kill, const std::string& why) {
+void HeadCore::StopLeaseOn(const Node& node, const v1::LeaseKey& key, bool kill,
+                           const std::string& why) {
   v1::ToWorker message;
   *message.mutable_stop()->mutable_lease() = key;
   message.mutable_stop()->set_kill(kill);

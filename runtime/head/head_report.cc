@@ -34,7 +34,8 @@ v1::StatusReply HeadCore::Status(absl::Time now) const {
     if (found == nodes_.end() || found->second.presence == Presence::kLeft) continue;
     v1::NodeStatus& node = *reply.add_nodes();
     node.set_id(view.name);
-    node.set_state(view.state == sched::NodeState::kUnreachable ? "alive" : sched::ToString(view.state));
+    node.set_state(view.state == sched::NodeState::kUnreachable ? "alive"
+                                                                : sched::ToString(view.state));
     *node.mutable_labels() = LabelsToProto(view.labels);
     *node.mutable_total() = found->second.hello.resources();
     *node.mutable_used() = ToProto(view.used);
@@ -48,7 +49,8 @@ v1::StatusReply HeadCore::Status(absl::Time now) const {
     row.set_choices_summary(waiting.choices_summary);
     row.set_why(waiting.why);
     row.set_count(waiting.requests.size());
-    for (const sched::ChoiceExplanation& choice : waiting.choices) *row.add_choices() = StatusOf(choice);
+    for (const sched::ChoiceExplanation& choice : waiting.choices)
+      *row.add_choices() = StatusOf(choice);
     const Request& first = requests_.at(waiting.requests.front());
     if (first.task_class == 0) {
       for (RequestId id : waiting.requests) row.add_requests(requests_.at(id).task_id);
@@ -117,18 +119,21 @@ v1::ExplainReply HeadCore::MakeReply(const Query& query) const {
   return reply;
 }
 
-void HeadCore::FillWaiting(const v1::FoundTask& task, uint64_t driver, v1::ExplainReply& reply) const {
+void HeadCore::FillWaiting(const v1::FoundTask& task, uint64_t driver,
+                           v1::ExplainReply& reply) const {
   const auto& requests = drivers_.at(driver).requests;
   const auto number = requests.find(task.request());
   std::optional<sched::Explanation> why;
   if (number != requests.end()) why = scheduler_.Explain(number->second, now_);
   if (!why.has_value()) {
-    reply.set_text(absl::StrCat(task.name(), " waits in its driver for a lease that runs other tasks of its class; ",
-                                task.before_in_class(), " before it.\n"));
+    reply.set_text(absl::StrCat(
+        task.name(), " waits in its driver for a lease that runs other tasks of its class; ",
+        task.before_in_class(), " before it.\n"));
     return;
   }
   if (why->granted) {
-    reply.set_text(absl::StrCat(task.name(), " is about to start: its executor is being made ready on ",
+    reply.set_text(absl::StrCat(task.name(),
+                                " is about to start: its executor is being made ready on ",
                                 nodes_.at(why->placements.front().node).name, "\n"));
     return;
   }
@@ -136,7 +141,8 @@ void HeadCore::FillWaiting(const v1::FoundTask& task, uint64_t driver, v1::Expla
   why->waited = absl::Nanoseconds(task.waited_ns());
   reply.set_needs(why->needs);
   reply.set_what_would_help(why->what_would_help);
-  for (const sched::ChoiceExplanation& choice : why->choices) *reply.add_choices() = StatusOf(choice);
+  for (const sched::ChoiceExplanation& choice : why->choices)
+    *reply.add_choices() = StatusOf(choice);
   reply.set_text(sched::ToText(*why, task.name(), now_));
 }
 
@@ -150,7 +156,8 @@ void HeadCore::FillRunning(const v1::FoundTask& task, v1::ExplainReply& reply) c
   reply.set_node(nodes_.at(lease.node).name);
   reply.set_choice(lease.placement.choice());
   reply.set_text(absl::StrCat(task.name(), " runs on node ", reply.node(), " by choice ",
-                              lease.placement.choice() + 1, " of ", request->spec.choices_size(), ".\n"));
+                              lease.placement.choice() + 1, " of ", request->spec.choices_size(),
+                              ".\n"));
 }
 
 }  // namespace muster::head

@@ -40,9 +40,9 @@ void StoreCore::Do(uint64_t connection, const v1::StoreOperation& operation,
   if (generation.bytes + grows > group_bytes_max_) {
     replies.push_back(MakeReply(
         connection, operation.id(),
-        absl::ResourceExhaustedError(absl::StrCat("the group's store is full: key \"", key, "\" with ",
-                                                  operation.value().size(), " bytes does not fit in ",
-                                                  group_bytes_max_))));
+        absl::ResourceExhaustedError(absl::StrCat("the group's store is full: key \"", key,
+                                                  "\" with ", operation.value().size(),
+                                                  " bytes does not fit in ", group_bytes_max_))));
     return;
   }
   generation.bytes += grows;

@@ -1,6 +1,7 @@
-// The rendezvous store of running groups: key-value pairs per group and generation, in the head's memory. A
-// rank waits for keys that others will set; when a rank dies its generation is aborted, and whoever waits or
-// comes later gets the reason. Ranks replay what they set when a head has forgotten it.
+// The rendezvous store of running groups: key-value pairs per group and generation, in the head's
+// memory. A rank waits for keys that others will set; when a rank dies its generation is aborted,
+// and whoever waits or comes later gets the reason. Ranks replay what they set when a head has
+// forgotten it.
 //
 // Pure: replies come out as values. Thread-safety: none.
 #pragma once
@@ -29,7 +30,7 @@ class StoreCore {
   void Do(uint64_t connection, const v1::StoreOperation& operation, std::vector<Reply>& replies);
   // Also begins the generation's end: whatever came before `generation` is forgotten.
   void Abort(const v1::StoreAbort& abort, std::vector<Reply>& replies);
-  void Close(const std::string& group);             // Forgets all of it; waiters are dropped.
+  void Close(const std::string& group);              // Forgets all of it; waiters are dropped.
   void CloseAllOf(const std::string& group_prefix);  // Of a driver that ended.
   void ConnectionClosed(uint64_t connection);        // Its waiters are dropped.
 
@@ -38,7 +39,8 @@ class StoreCore {
  private:
   struct Generation {
     absl::btree_map<std::string, std::string> values;
-    absl::btree_map<std::string, std::vector<std::pair<uint64_t, uint64_t>>> waiters;  // Connection, operation.
+    absl::btree_map<std::string, std::vector<std::pair<uint64_t, uint64_t>>>
+        waiters;  // Connection, operation.
     absl::Status aborted;
     size_t bytes = 0;
   };

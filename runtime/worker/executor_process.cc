@@ -29,7 +29,8 @@ namespace {
 constexpr int kControlFd = 3;
 
 std::string Lower(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
+  std::transform(text.begin(), text.end(), text.begin(),
+                 [](unsigned char c) { return std::tolower(c); });
   return text;
 }
 
@@ -47,7 +48,8 @@ absl::StatusOr<Pipe> MakePipe() {
   return Pipe{ends[0], ends[1]};
 }
 
-// What the child needs, made before the fork: between fork and exec only async-signal-safe calls are allowed.
+// What the child needs, made before the fork: between fork and exec only async-signal-safe calls
+// are allowed.
 struct Launch {
   std::string program;
   std::string directory;
@@ -61,17 +63,21 @@ struct Launch {
 void Fill(Launch& launch, const ExecutorProcess::Options& options) {
   launch.program = options.program;
   launch.directory = options.working_directory;
-  launch.argv_text = options.argv.empty() ? std::vector<std::string>{options.program} : options.argv;
+  launch.argv_text =
+      options.argv.empty() ? std::vector<std::string>{options.program} : options.argv;
   for (char** entry = environ; *entry != nullptr; ++entry) {
     const std::string text = *entry;
     const std::string name = text.substr(0, text.find('='));
-    if (absl::StartsWith(name, "MUSTER_") && name != "MUSTER_LOG") continue;  // A worker's own settings.
-    const bool replaced = name == "CUDA_VISIBLE_DEVICES" ||
-                          std::any_of(options.environment.begin(), options.environment.end(),
-                                      [&](const std::string& other) { return absl::StartsWith(other, name + "="); });
+    if (absl::StartsWith(name, "MUSTER_") && name != "MUSTER_LOG")
+      continue;  // A worker's own settings.
+    const bool replaced =
+        name == "CUDA_VISIBLE_DEVICES" ||
+        std::any_of(options.environment.begin(), options.environment.end(),
+                    [&](const std::string& other) { return absl::StartsWith(other, name + "="); });
     if (!replaced) launch.environment_text.push_back(text);
   }
-  launch.environment_text.insert(launch.environment_text.end(), options.environment.begin(), options.environment.end());
+  launch.environment_text.insert(launch.environment_text.end(), options.environment.begin(),
+                                 options.environment.end());
   launch.environment_text.push_back("MUSTER_ROLE=executor");
   launch.environment_text.push_back(absl::StrCat("MUSTER_CONTROL_FD=", kControlFd));
   launch.environment_text.push_back("CUDA_VISIBLE_DEVICES=");
@@ -112,7 +118,8 @@ void Fill(Launch& launch, const ExecutorProcess::Options& options) {
 
 class RunningProcess final : public ExecutorProcess {
  public:
-  RunningProcess(Reactor& reactor, Callbacks callbacks) : reactor_(reactor), callbacks_(std::move(callbacks)) {}
+  RunningProcess(Reactor& reactor, Callbacks callbacks)
+      : reactor_(reactor), callbacks_(std::move(callbacks)) {}
 
   ~RunningProcess() override {
     if (!exited_) {
@@ -128,7 +135,8 @@ class RunningProcess final : public ExecutorProcess {
     Fill(launch, options);
     int control[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, control) != 0) {
-      return absl::ResourceExhaustedError(absl::StrCat("no socket for an executor: ", strerror(errno)));
+      return absl::ResourceExhaustedError(
+          absl::StrCat("no socket for an executor: ", strerror(errno)));
     }
     absl::StatusOr<Pipe> out = MakePipe();
     absl::StatusOr<Pipe> err = MakePipe();
@@ -154,7 +162,8 @@ class RunningProcess final : public ExecutorProcess {
     int exec_error = 0;
     if (pid_ > 0) {
       setpgid(pid_, pid_);  // Here too: whoever comes first.
-      // Closed by a successful exec; a child that failed writes why. Blocks for as long as an exec takes.
+      // Closed by a successful exec; a child that failed writes why. Blocks for as long as an exec
+      // takes.
       fcntl(report->read, F_SETFL, 0);
       if (read(report->read, &exec_error, sizeof(exec_error)) <= 0) exec_error = 0;
     }
@@ -180,7 +189,8 @@ class RunningProcess final : public ExecutorProcess {
         [this](absl::string_view frame) {
           v1::ExecutorToWorker message;
           if (!message.ParseFromArray(frame.data(), static_cast<int>(frame.size()))) {
-            Log(LogLevel::kWarning, "executor pid ", pid_, " sent something that is no message: killed");
+            Log(LogLevel::kWarning, "executor pid ", pid_,
+                " sent something that is no message: killed");
             Kill();
             return;
           }
@@ -240,7 +250,8 @@ class RunningProcess final : public ExecutorProcess {
       for (const OutputLine& line : lines) absl::StrAppend(&text, line.text, "\n");
       if (write(log, text.data(), text.size()) < 0 && !log_failed_) {
         log_failed_ = true;  // A full disk loses log lines, nothing else.
-        Log(LogLevel::kWarning, "cannot write the log of executor pid ", pid_, ": ", strerror(errno));
+        Log(LogLevel::kWarning, "cannot write the log of executor pid ", pid_, ": ",
+            strerror(errno));
       }
     }
     callbacks_.on_output(std::move(lines));
@@ -297,7 +308,8 @@ std::string DescribeExit(int wait_status) {
   return absl::StrCat("killed by signal ", signal, " (", Lower(strsignal(signal)), ")");
 }
 
-absl::StatusOr<std::unique_ptr<ExecutorProcess>> ExecutorProcess::Start(Reactor& reactor, const Options& options,
+absl::StatusOr<std::unique_ptr<ExecutorProcess>> ExecutorProcess::Start(Reactor& reactor,
+                                                                        const Options& options,
                                                                         Callbacks callbacks) {
   auto process = std::make_unique<RunningProcess>(reactor, std::move(callbacks));
   if (absl::Status status = process->Begin(options); !status.ok()) return status;

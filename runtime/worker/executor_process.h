@@ -1,9 +1,10 @@
-// One executor process as its worker sees it: started in its own process group, its output read line by line,
-// its control link, its end.
+// One executor process as its worker sees it: started in its own process group, its output read
+// line by line, its control link, its end.
 //
-// The child gets MUSTER_ROLE=executor, the control link as descriptor 3, and no GPUs (CUDA_VISIBLE_DEVICES="")
-// until a lease says otherwise. It ends itself, with its whole group, when the control link breaks.
-// Thread-safety: none; everything happens on the reactor's polling thread.
+// The child gets MUSTER_ROLE=executor, the control link as descriptor 3, and no GPUs
+// (CUDA_VISIBLE_DEVICES="") until a lease says otherwise. It ends itself, with its whole group,
+// when the control link breaks. Thread-safety: none; everything happens on the reactor's polling
+// thread.
 #pragma once
 
 #include <sys/types.h>
@@ -42,13 +43,14 @@ class ExecutorProcess {
   };
 
   // Errors: kNotFound, kPermissionDenied, kResourceExhausted, naming program and cause.
-  static absl::StatusOr<std::unique_ptr<ExecutorProcess>> Start(Reactor& reactor, const Options& options,
+  static absl::StatusOr<std::unique_ptr<ExecutorProcess>> Start(Reactor& reactor,
+                                                                const Options& options,
                                                                 Callbacks callbacks);
   virtual ~ExecutorProcess() = default;  // Kills the group and waits for the process.
 
   virtual pid_t pid() const = 0;
   virtual void Send(const v1::WorkerToExecutor& message) = 0;
-  virtual void Kill() = 0;  // The whole group, SIGKILL; on_exit follows.
+  virtual void Kill() = 0;        // The whole group, SIGKILL; on_exit follows.
   virtual void ReadOutput() = 0;  // What is in the pipes now.
 };
 

@@ -1,5 +1,6 @@
-// Splits what an executor writes into lines, and follows its marks: before a task of another function runs, the
-// executor writes `\x1e` name `\n` into both of its streams, so each line is known by the task that wrote it.
+// Splits what an executor writes into lines, and follows its marks: before a task of another
+// function runs, the executor writes `\x1e` name `\n` into both of its streams, so each line is
+// known by the task that wrote it.
 #pragma once
 
 #include <string>

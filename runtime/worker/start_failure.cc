@@ -7,14 +7,16 @@ namespace muster::worker {
 std::string ExplainStartFailure(const std::string& failure, const std::string& how,
                                 const std::string& last_stderr) {
   if (!failure.empty()) return failure;
-  // glibc: "score: error while loading shared libraries: libfoo.so.3: cannot open shared object file: ..."
+  // glibc: "score: error while loading shared libraries: libfoo.so.3: cannot open shared object
+  // file: ..."
   const std::string loading = "error while loading shared libraries: ";
   const size_t begin = last_stderr.find(loading);
   if (begin != std::string::npos) {
     const size_t name = begin + loading.size();
     const size_t colon = last_stderr.find(':', name);
     const std::string library = last_stderr.substr(name, colon - name);
-    if (last_stderr.find("No such file", name) != std::string::npos) return absl::StrCat(library, " is not there");
+    if (last_stderr.find("No such file", name) != std::string::npos)
+      return absl::StrCat(library, " is not there");
     const size_t end = last_stderr.find('\n', name);
     return last_stderr.substr(name, end - name);
   }

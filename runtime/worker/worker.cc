@@ -30,7 +30,8 @@ constexpr size_t kLogLinesMax = 10'000;  // Kept while the head is away.
 
 class RunningWorker final : public Worker {
  public:
-  explicit RunningWorker(const WorkerOptions& options) : options_(options), reactor_(Reactor::Options{}) {
+  explicit RunningWorker(const WorkerOptions& options)
+      : options_(options), reactor_(Reactor::Options{}) {
     WorkerConfig config;
     config.worker = RandomId();
     config.start = MonotonicNow();
@@ -41,7 +42,8 @@ class RunningWorker final : public Worker {
     config.hello.set_pid(getpid());
     *config.hello.mutable_resources() = options.resources;
     for (const v1::Entry& label : options.labels) *config.hello.add_labels() = label;
-    config.idle_executors_max = static_cast<int>(std::clamp<int64_t>(options.resources.cpus() / 10000, 2, 64));
+    config.idle_executors_max =
+        static_cast<int>(std::clamp<int64_t>(options.resources.cpus() / 10000, 2, 64));
     core_ = std::make_unique<WorkerCore>(config);
   }
 
@@ -85,11 +87,12 @@ class RunningWorker final : public Worker {
     callbacks.on_up = [this] { Push(HeadUp{}); };
     callbacks.on_batch = [this](v1::ToWorkerBatch batch) {
       MutexLock lock(&mutex_);
-      for (v1::ToWorker& message : *batch.mutable_messages()) mailbox_.emplace_back(FromHead{std::move(message)});
+      for (v1::ToWorker& message : *batch.mutable_messages())
+        mailbox_.emplace_back(FromHead{std::move(message)});
       reactor_.Wake();
     };
     callbacks.on_down = [this](const absl::Status& why) {
-      Log(LogLevel::kWarning, "no link to the head: ", why.message());
+      if (!leaving_) Log(LogLevel::kWarning, "no link to the head: ", why.message());
       Push(HeadDown{});
     };
     link_ = ConnectWorker(options_.address, std::move(callbacks));
@@ -113,6 +116,7 @@ class RunningWorker final : public Worker {
   }
 
   void Do(ToHead& to) {
+    if (to.message.has_leaving()) leaving_ = true;  // The head closes the link: no news.
     link_->Send(std::move(to.message));
     SendKeptLines();
   }
@@ -141,7 +145,8 @@ class RunningWorker final : public Worker {
       StartProcess(spawn.executor, spawn.binary, spawn.binary.path());
       return;
     }
-    const std::string path = absl::StrCat(options_.directory, "/packages/", spawn.binary.build_id());
+    const std::string path =
+        absl::StrCat(options_.directory, "/packages/", spawn.binary.build_id());
     struct stat info;
     if (stat(path.c_str(), &info) == 0) {
       StartProcess(spawn.executor, spawn.binary, path);
@@ -178,7 +183,9 @@ class RunningWorker final : public Worker {
       if (one.status.ok()) {
         StartProcess(one.executor, one.binary, one.path);
       } else {
-        Step(ExecutorExited{one.executor, absl::StrCat("the program could not be fetched: ", one.status.message()), ""});
+        Step(ExecutorExited{
+            one.executor, absl::StrCat("the program could not be fetched: ", one.status.message()),
+            ""});
       }
     }
   }
@@ -191,8 +198,12 @@ class RunningWorker final : public Worker {
     process.environment = {absl::StrCat("MUSTER_HEAD=", options_.address)};
     process.log_stem = absl::StrCat(options_.directory, "/logs/executor-");
     ExecutorProcess::Callbacks callbacks;
-    callbacks.on_message = [this, id](const v1::ExecutorToWorker& message) { Step(FromExecutor{id, message}); };
-    callbacks.on_output = [this, id](std::vector<OutputLine> lines) { Forward(id, std::move(lines)); };
+    callbacks.on_message = [this, id](const v1::ExecutorToWorker& message) {
+      Step(FromExecutor{id, message});
+    };
+    callbacks.on_output = [this, id](std::vector<OutputLine> lines) {
+      Forward(id, std::move(lines));
+    };
     callbacks.on_exit = [this, id](std::string how, std::string last_stderr) {
       processes_.erase(id);
       Step(ExecutorExited{id, std::move(how), std::move(last_stderr)});
@@ -245,6 +256,7 @@ class RunningWorker final : public Worker {
   std::unique_ptr<WorkerCore> core_;
   std::unique_ptr<WorkerLink> link_;
   bool reconnect_ = false;
+  std::atomic<bool> leaving_{false};
   std::optional<absl::Status> ended_;
   std::deque<v1::WorkerMessage> kept_;  // Output for a head that is away.
   size_t kept_lines_ = 0;

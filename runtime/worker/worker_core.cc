@@ -98,7 +98,8 @@ void WorkerCore::On(const FromHead& from) {
       OnDriverEnded(from.message.driver_ended());
       break;
     case v1::ToWorker::kFlushLogs:
-      actions_->push_back(Flush{from.message.flush_logs().driver(), from.message.flush_logs().sequence()});
+      actions_->push_back(
+          Flush{from.message.flush_logs().driver(), from.message.flush_logs().sequence()});
       break;
     case v1::ToWorker::kShutdown:
       leaving_ = true;
@@ -123,7 +124,8 @@ void WorkerCore::OnWelcome(const v1::Welcome& welcome) {
   }
   if (draining_) {
     v1::WorkerMessage message;
-    message.mutable_draining()->set_deadline_in_ns(absl::ToInt64Nanoseconds(drain_deadline_ - now_));
+    message.mutable_draining()->set_deadline_in_ns(
+        absl::ToInt64Nanoseconds(drain_deadline_ - now_));
     Tell(std::move(message));
   }
 }
@@ -170,7 +172,8 @@ void WorkerCore::StartLease(const v1::StartLease& order) {
     return;
   }
   Executor* executor = FindWarm(order);
-  if (executor == nullptr) executor = &SpawnFor(order.job(), order.binary(), order.driver_host_id());
+  if (executor == nullptr)
+    executor = &SpawnFor(order.job(), order.binary(), order.driver_host_id());
   executor->lease = id;
   added.executor = executor->id;
   if (executor->state == State::kIdle) Assign(*executor, added);
@@ -220,6 +223,7 @@ void WorkerCore::Assign(Executor& executor, Lease& lease) {
   }
   assign.set_listen_tcp(lease.order.driver_host_id() != config_.hello.host_id());
   assign.set_job(lease.order.job());
+  assign.set_host(config_.hello.host());
   actions_->push_back(ToExecutor{executor.id, std::move(message)});
 }
 
@@ -354,7 +358,8 @@ void WorkerCore::OnReleased(Executor& executor, const v1::LeaseReleased& release
   if (executor.lease == 0) return;
   Lease& lease = leases_.at(executor.lease);
   if (!SameKey(lease.key, released.lease())) return;
-  if (lease.order.placement().devices_size() > 0) {  // Only its end frees the devices' memory for certain.
+  if (lease.order.placement().devices_size() >
+      0) {  // Only its end frees the devices' memory for certain.
     lease.end = v1::LEASE_END_RETURNED;
     KillExecutor(executor);
     return;
@@ -370,10 +375,12 @@ void WorkerCore::OnReleased(Executor& executor, const v1::LeaseReleased& release
 void WorkerCore::TrimIdle(uint64_t job) {
   std::vector<Executor*> idle;
   for (auto& [id, executor] : executors_) {
-    if (executor.job == job && executor.state == State::kIdle && executor.lease == 0) idle.push_back(&executor);
+    if (executor.job == job && executor.state == State::kIdle && executor.lease == 0)
+      idle.push_back(&executor);
   }
-  std::stable_sort(idle.begin(), idle.end(),
-                   [](const Executor* a, const Executor* b) { return a->idle_since < b->idle_since; });
+  std::stable_sort(idle.begin(), idle.end(), [](const Executor* a, const Executor* b) {
+    return a->idle_since < b->idle_since;
+  });
   for (size_t i = 0; i + static_cast<size_t>(config_.idle_executors_max) < idle.size(); ++i) {
     KillExecutor(*idle[i]);
   }
@@ -393,7 +400,8 @@ void WorkerCore::On(const ExecutorExited& exited) {
                             ExplainStartFailure(executor.failure, exited.how, exited.last_stderr)),
                exited.last_stderr, executor.pid);
     } else {
-      const std::string how = lease.end == v1::LEASE_END_EXECUTOR_DIED ? exited.how : lease.end_message;
+      const std::string how =
+          lease.end == v1::LEASE_END_EXECUTOR_DIED ? exited.how : lease.end_message;
       EndLease(executor.lease, lease.end, how, exited.last_stderr, executor.pid);
     }
   } else if (executor.state != State::kDying) {
@@ -483,8 +491,9 @@ void WorkerCore::On(const Tick&) {
   }
   for (auto& [id, executor] : executors_) {
     if (executor.state != State::kStarting || now_ < executor.deadline) continue;
-    executor.failure = absl::StrCat("not ready after ", absl::FormatDuration(config_.executor_start_timeout),
-                                    ": does its main() call muster::Init first?");
+    executor.failure =
+        absl::StrCat("not ready after ", absl::FormatDuration(config_.executor_start_timeout),
+                     ": does its main() call muster::Init first?");
     KillExecutor(executor);
   }
 }
@@ -501,7 +510,9 @@ void WorkerCore::Tell(v1::WorkerMessage message) {
   actions_->push_back(ToHead{std::move(message)});
 }
 
-void WorkerCore::SayLine(std::string text, bool warning) { actions_->push_back(Say{warning, std::move(text)}); }
+void WorkerCore::SayLine(std::string text, bool warning) {
+  actions_->push_back(Say{warning, std::move(text)});
+}
 
 void WorkerCore::CheckInvariants() const {
   for (const auto& [id, lease] : leases_) {

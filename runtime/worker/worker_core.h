@@ -1,12 +1,14 @@
-// The worker's core: which executor serves which lease. Messages and process events in, orders out, time
-// passed in; it starts nothing and reads no clock itself.
+// The worker's core: which executor serves which lease. Messages and process events in, orders out,
+// time passed in; it starts nothing and reads no clock itself.
 //
 //   executor:  starting -> idle <-> leased -> dying -> gone
-//   lease:     wanted (its executor starts) -> assigned (executor told) -> started (head told) -> ended
+//   lease:     wanted (its executor starts) -> assigned (executor told) -> started (head told) ->
+//   ended
 //
-// Invariants: an executor serves one lease at a time, and only leases of its own job and binary; one that
-//   held GPUs ends with its lease, so that their memory is free when they are offered again; "ended" is said
-//   only when nothing of the lease runs any more.
+// Invariants: an executor serves one lease at a time, and only leases of its own job and binary;
+// one that
+//   held GPUs ends with its lease, so that their memory is free when they are offered again;
+//   "ended" is said only when nothing of the lease runs any more.
 // Thread-safety: none; the worker's main thread owns it.
 #pragma once
 
@@ -27,7 +29,7 @@ namespace muster::worker {
 using ExecutorId = Id<struct ExecutorIdTag>;
 
 struct WorkerConfig {
-  uint64_t worker = 0;  // Drawn at random.
+  uint64_t worker = 0;    // Drawn at random.
   v1::WorkerHello hello;  // Host, labels, resources; ids and leases are filled in by the core.
   absl::Time start{};
   absl::Duration heartbeat = absl::Seconds(1);
@@ -63,8 +65,8 @@ struct Tick {};
 
 struct Event {
   absl::Time at{};
-  std::variant<HeadUp, HeadDown, FromHead, FromExecutor, ExecutorExited, LabelsRead, DrainAsked, EndAsked,
-               NewIdentity, Tick>
+  std::variant<HeadUp, HeadDown, FromHead, FromExecutor, ExecutorExited, LabelsRead, DrainAsked,
+               EndAsked, NewIdentity, Tick>
       what;
 };
 
@@ -97,7 +99,8 @@ struct Say {
   bool warning = false;
   std::string text;
 };
-using Action = std::variant<ToHead, ToExecutor, Spawn, Kill, Flush, DrawIdentity, Reconnect, End, Say>;
+using Action =
+    std::variant<ToHead, ToExecutor, Spawn, Kill, Flush, DrawIdentity, Reconnect, End, Say>;
 
 class WorkerCore {
  public:
@@ -123,7 +126,7 @@ class WorkerCore {
     std::string build_id;
     std::string program;  // For messages: "score".
     int32_t pid = 0;
-    uint64_t lease = 0;   // Of leases_; 0: none.
+    uint64_t lease = 0;        // Of leases_; 0: none.
     uint64_t last_driver = 0;  // Whose output may still be in its pipes.
     absl::Time deadline{};     // kStarting.
     absl::Time idle_since{};   // kIdle.
@@ -165,8 +168,8 @@ class WorkerCore {
   void Assign(Executor& executor, Lease& lease);
   void KillExecutor(Executor& executor);
   void KillAll(const std::string& why);
-  void EndLease(uint64_t id, v1::LeaseEnd end, const std::string& message, const std::string& last_stderr,
-                int32_t pid);
+  void EndLease(uint64_t id, v1::LeaseEnd end, const std::string& message,
+                const std::string& last_stderr, int32_t pid);
   void TrimIdle(uint64_t job);
   void SendHello();
   void LeaveIfDone();
@@ -181,8 +184,8 @@ class WorkerCore {
   uint64_t joined_head_ = 0;
   bool link_up_ = false;
   bool welcomed_ = false;
-  bool fenced_ = false;    // Kills everything, then joins as a new node.
-  bool leaving_ = false;   // Ends once nothing runs.
+  bool fenced_ = false;   // Kills everything, then joins as a new node.
+  bool leaving_ = false;  // Ends once nothing runs.
   bool draining_ = false;
   bool ended_ = false;
   absl::Time drain_deadline_ = absl::InfiniteFuture();

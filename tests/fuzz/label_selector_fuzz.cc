@@ -1,5 +1,5 @@
-// Whatever text is given to the selector parser, it answers; and what it accepts, it prints so that it
-// parses to itself, from both forms.
+// Whatever text is given to the selector parser, it answers; and what it accepts, it prints so that
+// it parses to itself, from both forms.
 #include <cstddef>
 #include <cstdint>
 #include <map>

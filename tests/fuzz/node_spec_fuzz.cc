@@ -15,14 +15,14 @@
 namespace {
 
 // The worker options of a spec, read as a worker reads them, give the spec's resources and labels.
-void CheckRoundTrip(const muster::NodeSpec& spec) {
-  for (const std::string& option : muster::WorkerOptions(spec)) {
+void CheckRoundTrip(const muster::cluster::NodeSpec& spec) {
+  for (const std::string& option : muster::cluster::WorkerOptions(spec)) {
     const size_t equals = option.find('=');
     const std::string value = option.substr(equals + 1);
     if (option.rfind("--resources=", 0) == 0) {
-      MUSTER_CHECK(muster::ParseCustomResources(value).value() == spec.custom);
+      MUSTER_CHECK(muster::worker::ParseCustomResources(value).value() == spec.custom);
     } else if (option.rfind("--labels=", 0) == 0) {
-      MUSTER_CHECK(muster::ParseLabels(value).value() == spec.labels);
+      MUSTER_CHECK(muster::sched::ParseLabels(value).value() == spec.labels);
     }
   }
 }
@@ -34,26 +34,26 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string text(reinterpret_cast<const char*>(data + 1), size - 1);
   switch (data[0] % 5) {
     case 0:
-      if (const auto spec = muster::ParseNodeSpec(text); spec.ok()) CheckRoundTrip(*spec);
+      if (const auto spec = muster::cluster::ParseNodeSpec(text); spec.ok()) CheckRoundTrip(*spec);
       break;
     case 1:
-      if (const auto specs = muster::ParseClusterYaml(text); specs.ok()) {
-        for (const muster::NodeSpec& spec : *specs) CheckRoundTrip(spec);
+      if (const auto specs = muster::cluster::ParseClusterYaml(text); specs.ok()) {
+        for (const muster::cluster::NodeSpec& spec : *specs) CheckRoundTrip(spec);
       }
       break;
     case 2:
-      if (const auto resources = muster::ParseCustomResources(text); resources.ok()) {
-        const std::string json = muster::CustomResourcesToJson(*resources);
-        MUSTER_CHECK(muster::ParseCustomResources(json).value() == *resources);
+      if (const auto resources = muster::worker::ParseCustomResources(text); resources.ok()) {
+        const std::string json = muster::worker::CustomResourcesToJson(*resources);
+        MUSTER_CHECK(muster::worker::ParseCustomResources(json).value() == *resources);
       }
       break;
     case 3:
-      if (const std::string type = muster::AcceleratorType(text); !type.empty()) {
-        MUSTER_CHECK(muster::ValidateLabelValue(type).ok());
+      if (const std::string type = muster::worker::AcceleratorType(text); !type.empty()) {
+        MUSTER_CHECK(muster::sched::ValidateLabelValue(type).ok());
       }
       break;
     default:
-      muster::CountCpuList(text);
+      muster::worker::CountCpuList(text);
       break;
   }
   return 0;

@@ -1,8 +1,9 @@
-// Whatever script is given, it is refused with its line or runs, with the scheduler's invariants checked
-// after each event; what it prints, written into the script, is what it then expects.
+// Whatever script is given, it is refused with its line or runs, with the scheduler's invariants
+// checked after each event; what it prints, written into the script, is what it then expects.
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "scheduler/base/check.h"
@@ -16,8 +17,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (!script.ok()) return 0;
   // Large groups of tiny bundles are legal, and slow under the fuzzer.
   for (const muster::ScriptStatement& statement : script->statements) {
-    const auto* requested = std::get_if<muster::Requested>(&statement.what);
-    const auto* joined = std::get_if<muster::NodeJoined>(&statement.what);
+    const auto* event = std::get_if<decltype(muster::Event::what)>(&statement.what);
+    if (event == nullptr) continue;
+    const auto* requested = std::get_if<muster::Requested>(event);
+    const auto* joined = std::get_if<muster::NodeJoined>(event);
     if (requested != nullptr && requested->spec.bundles > 64) return 0;
     if (joined != nullptr) {
       for (const muster::HeldLease& held : joined->held) {

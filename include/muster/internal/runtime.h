@@ -74,8 +74,8 @@ absl::StatusOr<std::vector<std::string_view>> DecodeParts(std::string_view encod
 // Of the task that runs on the calling thread (or its executor); default values in a driver.
 // (TaskInfo CurrentTaskInfo() and bool CurrentTaskCancelled() are declared in task_info.h.)
 GroupInfo CurrentGroupInfo();
-Collectives&
-CurrentCollectives();  // Connects at its first use, not here; outside a group each use is an error.
+// Connects when it is first used, not here. Outside a group each use is an error.
+Collectives& CurrentCollectives();
 // kFailedPrecondition outside a group.
 absl::Status StoreSet(const std::string& key, const std::string& value);
 absl::StatusOr<std::string> StoreGet(const std::string& key, absl::Duration timeout);

@@ -66,7 +66,8 @@ std::string PathBelowMount(const std::string& cgroup, const std::string& mount_r
   return "";
 }
 
-CgroupHierarchy Walk(const std::string& root, bool v2, const Mount& mount, std::string cgroup) {
+CgroupHierarchy Walk(const std::string& root, bool v2, const Mount& mount,
+                     const std::string& cgroup) {
   CgroupHierarchy hierarchy;
   hierarchy.v2 = v2;
   std::string path = PathBelowMount(cgroup, mount.root);

@@ -64,8 +64,8 @@ absl::StatusOr<CustomResources> ParseCustomResources(const std::string& json) {
         sched::AmountFromDouble(absl::StrCat("resources: ", name), value.get<double>()));
     if (amount != 0) resources[name] = amount;
   }
-  MUSTER_RETURN_IF_ERROR(
-      sched::Validate(sched::NodeResources{.cpus = 0, .gpu_devices = 0, .memory_bytes = 0, .custom = resources}));
+  MUSTER_RETURN_IF_ERROR(sched::Validate(
+      sched::NodeResources{.cpus = 0, .gpu_devices = 0, .memory_bytes = 0, .custom = resources}));
   return resources;
 }
 
@@ -74,7 +74,8 @@ std::string CustomResourcesToJson(const CustomResources& resources) {
   // a double.
   std::string json = "{";
   for (const auto& [name, amount] : resources) {
-    absl::StrAppend(&json, json.size() > 1 ? ", " : "", "\"", name, "\": ", sched::AmountToText(amount));
+    absl::StrAppend(&json, json.size() > 1 ? ", " : "", "\"", name,
+                    "\": ", sched::AmountToText(amount));
   }
   return absl::StrCat(json, "}");
 }

@@ -24,9 +24,9 @@ std::vector<GpuDevice> Pretended(int count) {
 }
 
 absl::StatusOr<Gpus> ChooseGpus(const DetectOptions& options) {
-  if (options.gpus && (*options.gpus < 0 || *options.gpus > kGpuDevicesMax)) {
+  if (options.gpus && (*options.gpus < 0 || *options.gpus > sched::kGpuDevicesMax)) {
     return absl::InvalidArgumentError(
-        absl::StrCat("gpus=", *options.gpus, ": must be from 0 to ", kGpuDevicesMax));
+        absl::StrCat("gpus=", *options.gpus, ": must be from 0 to ", sched::kGpuDevicesMax));
   }
   // A node that wants none need not ask the driver, which can take seconds.
   if (options.gpus == 0) return Gpus{};

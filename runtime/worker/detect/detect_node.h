@@ -42,9 +42,9 @@ struct DetectOptions {
 };
 
 struct DetectedNode {
-  sched::NodeResources resources{};         // gpu_devices is gpus.size().
+  sched::NodeResources resources{};  // gpu_devices is gpus.size().
   std::vector<GpuDevice> gpus{};     // Device i of the scheduler is gpus[i].
-  sched::Labels labels{};                   // Without ray.io/node-id.
+  sched::Labels labels{};            // Without ray.io/node-id.
   std::vector<std::string> notes{};  // For the log, one line each.
 };
 

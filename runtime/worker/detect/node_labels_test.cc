@@ -2,6 +2,7 @@
 
 #include <map>
 #include <string>
+#include <utility>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -18,7 +19,7 @@ using ::testing::StartsWith;
 using ::testing::UnorderedElementsAre;
 
 Environment Env(std::map<std::string, std::string> variables) {
-  return [variables](const std::string& name) -> std::optional<std::string> {
+  return [variables = std::move(variables)](const std::string& name) -> std::optional<std::string> {
     const auto it = variables.find(name);
     if (it == variables.end()) return std::nullopt;
     return it->second;
@@ -120,8 +121,9 @@ TEST(NodeLabelsTest, TheNodeIdIsTheWorkersOwn) {
 
 TEST(NodeLabelsTest, TheSumOfAllSourcesIsBounded) {
   std::string many;
-  for (int i = 0; i < sched::kLabelsMax; ++i) many += (i > 0 ? ",k" : "k") + std::to_string(i) + "=v";
-  EXPECT_EQ(Gather({.labels = many}).size(), kLabelsMax);
+  for (int i = 0; i < sched::kLabelsMax; ++i)
+    many += (i > 0 ? ",k" : "k") + std::to_string(i) + "=v";
+  EXPECT_EQ(Gather({.labels = many}).size(), sched::kLabelsMax);
   EXPECT_THAT(Error({.environment = Env({{"RAY_NODE_MARKET_TYPE", "spot"}}), .labels = many}),
               HasSubstr("too many"));
 }

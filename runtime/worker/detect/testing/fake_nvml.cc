@@ -4,9 +4,10 @@
 
 namespace {
 
-using muster::FakeDevice;
-using muster::FakeNvml;
-using namespace muster::worker::nvml;  // NOLINT(google-build-using-namespace): this file is that library.
+using muster::worker::FakeDevice;
+using muster::worker::FakeNvml;
+using namespace muster::worker::nvml;  // NOLINT(google-build-using-namespace): this file is that
+                                       // library.
 
 FakeNvml state;
 
@@ -26,6 +27,7 @@ Return GetHandle(std::vector<FakeDevice>& devices, unsigned index, Device* devic
 
 }  // namespace
 
+// NOLINTBEGIN(readability-identifier-naming): the names are NVML's.
 extern "C" {
 
 FakeNvml* FakeNvmlState() { return &state; }
@@ -83,3 +85,4 @@ Return nvmlDeviceGetMigDeviceHandleByIndex(Device device, unsigned index, Device
 #endif
 
 }  // extern "C"
+// NOLINTEND(readability-identifier-naming)

@@ -29,7 +29,7 @@ class TempDir {
   // Writes `text` to `name` below the directory, making the folders on the way. Returns its full
   // path.
   std::string Write(const std::string& name, const std::string& text) const {
-    const std::string path = absl::StrCat(path_, "/", name);
+    std::string path = absl::StrCat(path_, "/", name);
     std::filesystem::create_directories(std::filesystem::path(path).parent_path());
     std::ofstream(path) << text;
     return path;

@@ -1,0 +1,648 @@
+// The scheduler against a second version of its rules: brute force over plain vectors, nothing kept
+// from event to event but what runs and what waits. Random events, and after each the same actions.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "scheduler/scheduler.h"
+#include "scheduler/test_support.h"
+
+namespace muster::sched {
+namespace {
+
+using ::muster::testing::Chance;
+using ::muster::testing::SlowMatches;
+
+constexpr int64_t kUnit = Amount::kUnit;
+
+// --- The second version ---
+
+struct SlowNode {
+  uint64_t id = 0;
+  std::map<std::string, std::string> labels{};
+  bool usable_link = true;
+  bool draining = false;
+  int64_t cpus = 0;
+  int64_t memory = 0;
+  int64_t license = 0;
+  std::vector<int64_t> devices{};  // Free.
+  std::vector<int64_t> total{};    // CPUs, memory, license, devices.
+
+  SlowNode Emptied() const {
+    SlowNode node = *this;
+    node.cpus = total[0];
+    node.memory = total[1];
+    node.license = total[2];
+    node.devices.assign(static_cast<size_t>(total[3]), kUnit);
+    return node;
+  }
+
+  // Devices that would be taken; nullopt where there is no room.
+  std::optional<std::vector<GpuShare>> Fit(const Resources& needs) const {
+    const auto custom = needs.custom.find("license");
+    if (needs.cpus > 0 && needs.cpus > cpus) return std::nullopt;
+    if (needs.memory_bytes > memory) return std::nullopt;
+    if (custom != needs.custom.end() && custom->second > license) return std::nullopt;
+    std::vector<GpuShare> shares;
+    if (needs.gpus == 0) return shares;
+    const int count = static_cast<int>(devices.size());
+    if (needs.gpus < kUnit) {
+      int best = -1;
+      for (int d = count - 1; d >= 0; --d) {
+        if (devices[d] >= needs.gpus && (best < 0 || devices[d] <= devices[best])) best = d;
+      }
+      if (best < 0) return std::nullopt;
+      shares.push_back({best, needs.gpus});
+      return shares;
+    }
+    for (int d = 0; d < count; ++d) {
+      if (devices[d] == kUnit && static_cast<int64_t>(shares.size()) * kUnit < needs.gpus) {
+        shares.push_back({d, kUnit});
+      }
+    }
+    if (static_cast<int64_t>(shares.size()) * kUnit < needs.gpus) return std::nullopt;
+    return shares;
+  }
+
+  void Add(const Resources& needs, const std::vector<GpuShare>& shares, int64_t sign,
+           bool with_cpus) {
+    const auto custom = needs.custom.find("license");
+    if (with_cpus) cpus += sign * needs.cpus;
+    memory += sign * needs.memory_bytes;
+    if (custom != needs.custom.end()) license += sign * custom->second;
+    for (const GpuShare share : shares) devices[share.device] += sign * share.amount;
+  }
+};
+
+struct SlowRequest {
+  uint64_t id = 0;
+  RequestSpec spec{};
+  std::vector<std::map<std::string, std::string>> texts{};  // By choice.
+  std::vector<absl::Time> opened{};                         // As many as are open.
+  bool said = false;
+  struct Lease {
+    bool running = false;
+    bool blocked = false;
+    Placement placement{};
+  };
+  std::vector<Lease> leases{};
+};
+
+class Oracle {
+ public:
+  explicit Oracle(absl::Time grace_end) : grace_end_(grace_end) {}
+
+  std::vector<Action> Step(const Event& event,
+                           const std::vector<std::map<std::string, std::string>>& texts) {
+    actions_.clear();
+    now_ = event.at;
+    Settle();
+    std::visit([&](const auto& what) { On(what, texts); }, event.what);
+    Settle();
+    return actions_;
+  }
+
+  absl::Time NextDue() const {
+    absl::Time due = absl::InfiniteFuture();
+    bool waits = false;
+    for (const SlowRequest& r : requests_) {
+      if (!r.leases.empty()) continue;
+      waits = true;
+      if (r.opened.size() < r.spec.choices.size()) {
+        due = std::min(due, r.opened.back() + r.spec.choices[r.opened.size()].after);
+      }
+    }
+    return waits && now_ < grace_end_ ? std::min(due, grace_end_) : due;
+  }
+
+  const std::vector<SlowRequest>& requests() const { return requests_; }
+  const std::map<uint64_t, SlowNode>& nodes() const { return nodes_; }
+
+ private:
+  using Texts = std::vector<std::map<std::string, std::string>>;
+
+  void On(const NodeJoined& e, const Texts&) {
+    if (nodes_.count(e.node.value) > 0) return;
+    SlowNode node{.id = e.node.value};
+    node.labels = {e.labels.begin(), e.labels.end()};
+    const auto license = e.total.custom.find("license");
+    node.total = {e.total.cpus, e.total.memory_bytes,
+                  license == e.total.custom.end() ? 0 : license->second, e.total.gpu_devices};
+    nodes_[node.id] = node.Emptied();
+  }
+  void On(const NodeChanged& e, const Texts&) {
+    if (nodes_.count(e.node.value) == 0) return;
+    nodes_[e.node.value].labels = {e.labels.begin(), e.labels.end()};
+  }
+  void On(const NodeReachable& e, const Texts&) {
+    if (nodes_.count(e.node.value) > 0) nodes_[e.node.value].usable_link = e.reachable;
+  }
+  void On(const NodeDraining& e, const Texts&) {
+    if (nodes_.count(e.node.value) > 0) nodes_[e.node.value].draining = true;
+  }
+  void On(const NodeLost& e, const Texts&) {
+    if (nodes_.count(e.node.value) == 0) return;
+    std::map<std::pair<uint64_t, int>, bool> lost;
+    for (SlowRequest& r : requests_) {
+      for (size_t b = 0; b < r.leases.size(); ++b) {
+        if (!r.leases[b].running || r.leases[b].placement.node != e.node) continue;
+        r.leases[b].running = false;
+        lost[{r.id, static_cast<int>(b)}] = true;
+      }
+    }
+    for (const auto& [lease, unused] : lost) {
+      actions_.push_back(
+          LeaseLost{.request = {lease.first}, .bundle = lease.second, .node = e.node});
+    }
+    nodes_.erase(e.node.value);
+    DropEnded();
+  }
+  void On(const Requested& e, const Texts& texts) {
+    for (const SlowRequest& r : requests_) {
+      if (r.id != e.request.value) continue;
+      const bool all = std::all_of(r.leases.begin(), r.leases.end(),
+                                   [](const SlowRequest::Lease& l) { return l.running; });
+      if (!r.leases.empty() && all) SayGrant(r);
+      return;
+    }
+    requests_.push_back({.id = e.request.value, .spec = e.spec, .texts = texts, .opened = {now_}});
+  }
+  void On(const RequestCancelled& e, const Texts&) {
+    for (size_t i = 0; i < requests_.size(); ++i) {
+      if (requests_[i].id != e.request.value) continue;
+      for (SlowRequest::Lease& lease : requests_[i].leases) End(lease);
+      requests_.erase(requests_.begin() + static_cast<int64_t>(i));
+      return;
+    }
+  }
+  void On(const LeaseFinished& e, const Texts&) {
+    if (SlowRequest::Lease* lease = Find(e.request.value, e.bundle)) End(*lease);
+    DropEnded();
+  }
+  void On(const LeaseBlocked& e, const Texts&) {
+    SlowRequest::Lease* lease = Find(e.request.value, e.bundle);
+    if (lease == nullptr || lease->blocked == e.blocked) return;
+    lease->blocked = e.blocked;
+    SlowNode& node = nodes_.at(lease->placement.node.value);
+    node.cpus += (e.blocked ? 1 : -1) * lease->placement.resources.cpus;
+  }
+  void On(const Tick&, const Texts&) {}
+
+  SlowRequest::Lease* Find(uint64_t id, int bundle) {
+    for (SlowRequest& r : requests_) {
+      if (r.id != id || bundle >= static_cast<int>(r.leases.size())) continue;
+      return r.leases[bundle].running ? &r.leases[bundle] : nullptr;
+    }
+    return nullptr;
+  }
+  void End(SlowRequest::Lease& lease) {
+    if (!lease.running) return;
+    nodes_.at(lease.placement.node.value)
+        .Add(lease.placement.resources, lease.placement.devices, +1, !lease.blocked);
+    lease.running = false;
+  }
+  void DropEnded() {
+    requests_.erase(std::remove_if(requests_.begin(), requests_.end(),
+                                   [](const SlowRequest& r) {
+                                     return !r.leases.empty() &&
+                                            std::none_of(r.leases.begin(), r.leases.end(),
+                                                         [](const auto& l) { return l.running; });
+                                   }),
+                    requests_.end());
+  }
+
+  static bool Matches(const SlowRequest& r, size_t choice, const SlowNode& node) {
+    for (const auto& [key, text] : r.texts[choice]) {
+      const auto label = node.labels.find(key);
+      if (!SlowMatches(text, label == node.labels.end() ? nullptr : &label->second)) return false;
+    }
+    return true;
+  }
+
+  // One bundle on `nodes`, by the rule for single requests.
+  static std::optional<Placement> PlaceOne(const SlowRequest& r,
+                                           std::map<uint64_t, SlowNode>& nodes) {
+    for (size_t c = 0; c < r.opened.size(); ++c) {
+      const Resources& needs = r.spec.choices[c].resources;
+      std::optional<std::tuple<bool, int64_t, int64_t, int64_t, int64_t, uint64_t>> best;
+      for (const auto& [id, node] : nodes) {
+        if (!node.usable_link || node.draining || !Matches(r, c, node)) continue;
+        const auto shares = node.Fit(needs);
+        if (!shares) continue;
+        int64_t left = 0;
+        if (needs.gpus > 0 && needs.gpus < kUnit) left = node.devices[(*shares)[0].device];
+        int64_t free = 0;
+        for (const int64_t device : node.devices) free += device;
+        const auto score = std::make_tuple(needs.gpus == 0 && !node.devices.empty(), left, free,
+                                           node.cpus, node.memory, id);
+        if (!best || score < *best) best = score;
+      }
+      if (!best) continue;
+      SlowNode& node = nodes.at(std::get<5>(*best));
+      Placement placement{.node = {node.id}, .choice = static_cast<int>(c), .resources = needs};
+      placement.devices = *node.Fit(needs);
+      node.Add(needs, placement.devices, -1, true);
+      return placement;
+    }
+    return std::nullopt;
+  }
+
+  // Fills one node with choices start, start + 1, ...; one bundle after another.
+  static std::vector<Placement> Fill(const SlowRequest& r, size_t open, size_t start, SlowNode node,
+                                     size_t limit) {
+    std::vector<Placement> placed;
+    for (size_t c = start; c < open; ++c) {
+      if (!Matches(r, c, node)) continue;
+      const Resources& needs = r.spec.choices[c].resources;
+      while (placed.size() < limit) {
+        const auto shares = node.Fit(needs);
+        if (!shares) break;
+        node.Add(needs, *shares, -1, true);
+        placed.push_back({.node = {node.id},
+                          .choice = static_cast<int>(c),
+                          .resources = needs,
+                          .devices = *shares});
+      }
+    }
+    return placed;
+  }
+  static std::vector<Placement> BestFill(const SlowRequest& r, size_t open, const SlowNode& node,
+                                         size_t limit) {
+    std::vector<Placement> best;
+    for (size_t start = 0; start < open; ++start) {
+      std::vector<Placement> placed = Fill(r, open, start, node, limit);
+      if (placed.size() > best.size()) best = std::move(placed);
+    }
+    return best;
+  }
+
+  bool Place(SlowRequest& r) {
+    const size_t bundles = static_cast<size_t>(r.spec.bundles);
+    std::map<uint64_t, SlowNode> tried = nodes_;
+    std::vector<Placement> placed;
+    while (placed.size() < bundles) {
+      std::optional<Placement> one = PlaceOne(r, tried);
+      if (!one) break;
+      placed.push_back(*std::move(one));
+    }
+    if (placed.size() < bundles) {
+      tried = nodes_;
+      placed.clear();
+      for (auto& [id, node] : tried) {
+        if (!node.usable_link || node.draining) continue;
+        for (Placement& one : BestFill(r, r.opened.size(), node, bundles - placed.size())) {
+          node.Add(one.resources, one.devices, -1, true);
+          placed.push_back(std::move(one));
+        }
+      }
+    }
+    if (placed.size() < bundles) return false;
+    nodes_ = std::move(tried);
+    for (Placement& one : placed) {
+      r.leases.push_back({.running = true, .placement = std::move(one)});
+    }
+    SayGrant(r);
+    return true;
+  }
+
+  void SayGrant(const SlowRequest& r) {
+    Grant grant{.request = {r.id}};
+    for (const SlowRequest::Lease& lease : r.leases) grant.placements.push_back(lease.placement);
+    actions_.push_back(std::move(grant));
+  }
+
+  bool Feasible(const SlowRequest& r, size_t open) const {
+    size_t held = 0;
+    for (const auto& [id, node] : nodes_) {
+      held += BestFill(r, open, node.Emptied(), static_cast<size_t>(r.spec.bundles)).size();
+    }
+    return held >= static_cast<size_t>(r.spec.bundles);
+  }
+
+  bool OpenByFindings(SlowRequest& r) {
+    const size_t open = r.opened.size();
+    if (!r.leases.empty() || open == r.spec.choices.size()) return false;
+    const uint8_t allowed = r.spec.choices[open].advance_on;
+    const bool set_feasible = Feasible(r, open);
+    for (size_t c = 0; c < open; ++c) {
+      bool possible = false;
+      for (const auto& [id, node] : nodes_) {
+        possible = possible || (Matches(r, c, node) &&
+                                node.Emptied().Fit(r.spec.choices[c].resources).has_value());
+      }
+      const bool infeasible = !possible || !set_feasible;
+      if (infeasible && now_ < grace_end_) return false;
+      const Finding finding = infeasible ? Finding::kInfeasible : Finding::kBusy;
+      if ((allowed & static_cast<uint8_t>(finding)) == 0) return false;
+    }
+    r.opened.push_back(now_);
+    return true;
+  }
+
+  void OpenByTime() {
+    for (SlowRequest& r : requests_) {
+      while (r.leases.empty() && r.opened.size() < r.spec.choices.size()) {
+        const absl::Time due = r.opened.back() + r.spec.choices[r.opened.size()].after;
+        if (due > now_) break;
+        r.opened.push_back(due);
+      }
+    }
+  }
+
+  void Settle() {
+    bool again = true;
+    while (again) {
+      OpenByTime();
+      std::vector<SlowRequest*> order;
+      for (SlowRequest& r : requests_) {
+        if (r.leases.empty()) order.push_back(&r);
+      }
+      std::stable_sort(order.begin(), order.end(), [](const SlowRequest* a, const SlowRequest* b) {
+        return a->spec.priority > b->spec.priority;
+      });
+      for (SlowRequest* r : order) Place(*r);
+      again = false;
+      for (SlowRequest& r : requests_) again = OpenByFindings(r) || again;
+    }
+    if (now_ < grace_end_) return;
+    for (size_t i = 0; i < requests_.size();) {
+      SlowRequest& r = requests_[i];
+      if (!r.leases.empty() || Feasible(r, r.spec.choices.size())) {
+        r.said = false;
+      } else if (!r.said) {
+        r.said = true;
+        actions_.push_back(Infeasible{.request = {r.id}, .failed = r.spec.fail_if_infeasible});
+        if (r.spec.fail_if_infeasible) {
+          requests_.erase(requests_.begin() + static_cast<int64_t>(i));
+          continue;
+        }
+      }
+      ++i;
+    }
+  }
+
+  const absl::Time grace_end_;
+  absl::Time now_ = absl::InfinitePast();
+  std::map<uint64_t, SlowNode> nodes_;
+  std::vector<SlowRequest> requests_;  // In order of arrival.
+  std::vector<Action> actions_;
+};
+
+// --- Random events ---
+
+using Texts = std::vector<std::map<std::string, std::string>>;
+struct Spec {
+  RequestSpec spec{};
+  Texts texts{};
+};
+
+class World {
+ public:
+  explicit World(uint64_t seed) : chance_(seed) {
+    const int specs = 1 + chance_.Below(10);
+    for (int i = 0; i < specs; ++i) specs_.push_back(RandomSpec());
+    gpu_nodes_ = !chance_.OneIn(4);
+    loses_nodes_ = !chance_.OneIn(3);
+  }
+
+  Chance& chance() { return chance_; }
+
+  Labels RandomLabels() {
+    Labels labels;
+    for (const char* key : {"zone", "market"}) {
+      if (!chance_.OneIn(4)) labels.emplace(key, chance_.Of<std::string>({"a", "b", "c"}));
+    }
+    if (chance_.OneIn(2)) labels.emplace("n", std::to_string(chance_.Below(5)));
+    return labels;
+  }
+
+  std::pair<Event, Texts> Next(const Oracle& oracle) {
+    Event event;
+    Texts texts;
+    const uint64_t request = 1 + chance_.Next() % next_request_;
+    const uint64_t node = 1 + chance_.Next() % next_node_;
+    constexpr size_t kNodesMax = 6;  // The slow version is slow.
+    constexpr size_t kRequestsMax = 16;
+    if (oracle.nodes().size() > kNodesMax) {
+      event.what = NodeLost{.node = {oracle.nodes().begin()->first}};
+      return {event, texts};
+    }
+    if (oracle.requests().size() > kRequestsMax) {
+      event.what = RequestCancelled{.request = {oracle.requests()[chance_.Below(4)].id}};
+      return {event, texts};
+    }
+    switch (chance_.Below(16)) {
+      case 0:
+      case 1:
+        event.what = RandomJoin();
+        break;
+      case 2:
+        event.what = NodeChanged{.node = {node}, .labels = RandomLabels()};
+        break;
+      case 3:
+        event.what = NodeReachable{.node = {node}, .reachable = !chance_.OneIn(3)};
+        break;
+      case 4:
+        if (loses_nodes_ && chance_.OneIn(3)) {
+          event.what = NodeDraining{.node = {node}};
+        } else if (loses_nodes_ && chance_.OneIn(2)) {
+          event.what = NodeLost{.node = {node}};
+        } else {
+          event.what = Tick{};
+        }
+        break;
+      case 5:
+      case 6:
+      case 7:
+      case 8:
+      case 9: {
+        const Spec& spec = chance_.Of(specs_);
+        const bool repeat = chance_.OneIn(20);
+        event.what = Requested{.request = {repeat ? request : next_request_++}, .spec = spec.spec};
+        texts = spec.texts;
+        break;
+      }
+      case 10:
+        event.what = RequestCancelled{.request = {request}};
+        break;
+      case 11:
+        event.what = LeaseBlocked{.request = RunningOr(oracle, request),
+                                  .bundle = chance_.Below(3),
+                                  .blocked = chance_.OneIn(2)};
+        break;
+      case 12:
+      case 13:
+      case 14:
+        event.what =
+            LeaseFinished{.request = RunningOr(oracle, request), .bundle = chance_.Below(3)};
+        break;
+      default:
+        event.what = Tick{};
+        break;
+    }
+    return {event, texts};
+  }
+
+ private:
+  RequestId RunningOr(const Oracle& oracle, uint64_t otherwise) {
+    std::vector<uint64_t> running;
+    for (const SlowRequest& r : oracle.requests()) {
+      if (!r.leases.empty()) running.push_back(r.id);
+    }
+    return {running.empty() ? otherwise : chance_.Of(running)};
+  }
+
+  NodeJoined RandomJoin() {
+    NodeJoined join{.node = {chance_.OneIn(10) ? 1 + chance_.Next() % next_node_ : next_node_++}};
+    join.name = absl::StrCat("n", join.node.value);
+    join.labels = RandomLabels();
+    join.total.cpus = kUnit * chance_.Below(5);
+    join.total.gpu_devices = gpu_nodes_ ? chance_.Below(4) : 0;
+    join.total.memory_bytes = chance_.Below(4);
+    if (chance_.OneIn(3)) join.total.custom["license"] = kUnit;
+    return join;
+  }
+
+  Resources RandomResources() {
+    Resources r;
+    r.cpus = chance_.Of<int64_t>({0, kUnit / 2, kUnit, kUnit, 2 * kUnit});
+    r.gpus = chance_.Of<int64_t>({0, 0, kUnit / 4, kUnit / 2, 7000, kUnit, 2 * kUnit});
+    r.memory_bytes = chance_.OneIn(3) ? chance_.Below(3) : 0;
+    if (chance_.OneIn(6)) r.custom["license"] = kUnit / 2;
+    return r;
+  }
+
+  Spec RandomSpec() {
+    Spec made;
+    const int choices = 1 + chance_.Below(4);
+    Resources primary = RandomResources();
+    for (int i = 0; i < choices; ++i) {
+      Choice choice;
+      std::map<std::string, std::string> text;
+      for (const char* key : {"zone", "market"}) {
+        if (chance_.OneIn(2)) {
+          text[key] = chance_.Of<std::string>(
+              {"a", "b", "!a", "in(a,b)", "!in(b,c)", "exists()", "!exists()", "in(a,b),!b"});
+        }
+      }
+      if (chance_.OneIn(6)) text["n"] = chance_.Of<std::string>({"gt(1)", "lt(3)", "gt(0),lt(4)"});
+      choice.selector = *LabelSelector::Parse(text);
+      choice.resources = chance_.OneIn(3) ? RandomResources() : primary;
+      if (i > 0)
+        choice.after = chance_.Of<absl::Duration>({absl::ZeroDuration(), absl::ZeroDuration(),
+                                                   absl::Seconds(5), absl::Seconds(20),
+                                                   absl::InfiniteDuration()});
+      if (i > 0) choice.advance_on = chance_.Of<uint8_t>({7, 7, 15, 8, 1, 0});
+      made.spec.choices.push_back(std::move(choice));
+      made.texts.push_back(std::move(text));
+    }
+    made.spec.bundles = chance_.OneIn(3) ? 1 + chance_.Below(4) : 1;
+    made.spec.priority = chance_.OneIn(4) ? chance_.Below(3) - 1 : 0;
+    made.spec.fail_if_infeasible = chance_.OneIn(5);
+    made.spec.name = std::to_string(specs_.size());
+    return made;
+  }
+
+  Chance chance_;
+  std::vector<Spec> specs_;
+  bool gpu_nodes_ = true;
+  bool loses_nodes_ = true;
+  uint64_t next_request_ = 1;
+  uint64_t next_node_ = 1;
+};
+
+// Which requests are infeasible is compared, not the words nor the order in which classes are told.
+std::vector<std::string> Comparable(const std::vector<Action>& actions) {
+  std::vector<std::string> lines;
+  std::vector<std::string> infeasible;
+  for (const Action& action : actions) {
+    if (const auto* said = std::get_if<Infeasible>(&action)) {
+      infeasible.push_back(
+          absl::StrCat("infeasible ", said->request.value, said->failed ? " failed" : ""));
+    } else {
+      lines.push_back(ToString(action));
+    }
+  }
+  std::sort(infeasible.begin(), infeasible.end());
+  lines.insert(lines.end(), infeasible.begin(), infeasible.end());
+  return lines;
+}
+
+// What is said about waiting requests and nodes agrees with what there is.
+void CheckReports(const Scheduler& scheduler, const Oracle& oracle, absl::Time now) {
+  size_t waiting = 0;
+  for (const SlowRequest& r : oracle.requests()) {
+    const std::optional<Explanation> explanation = scheduler.Explain({r.id}, now);
+    ASSERT_TRUE(explanation.has_value());
+    ASSERT_EQ(explanation->granted, !r.leases.empty());
+    ASSERT_FALSE(ToText(*explanation, "Score", now).empty());
+    if (explanation->granted) continue;
+    ++waiting;
+    ASSERT_EQ(explanation->choices.size(), r.spec.choices.size());
+    for (size_t c = 0; c < r.spec.choices.size(); ++c) {
+      ASSERT_EQ(explanation->choices[c].state == ChoiceState::kOpen, c < r.opened.size());
+      ASSERT_FALSE(explanation->choices[c].why.empty());
+    }
+  }
+  size_t listed = 0;
+  for (const WaitingClass& row : scheduler.Waiting(now)) listed += row.requests.size();
+  ASSERT_EQ(listed, waiting);
+  ASSERT_EQ(scheduler.HasWaiting(), waiting > 0);
+  size_t there = 0;
+  for (const NodeView& view : scheduler.Nodes()) {
+    if (view.state == NodeState::kLost) continue;
+    ++there;
+    ASSERT_EQ(view.used.cpus, view.total.cpus - oracle.nodes().at(view.node.value).cpus);
+  }
+  ASSERT_EQ(there, oracle.nodes().size());
+}
+
+class SchedulerOracleTest : public ::testing::TestWithParam<uint64_t> {};
+
+TEST_P(SchedulerOracleTest, DecidesAsTheSlowVersionDoes) {
+  World world(GetParam());
+  const bool grace = world.chance().OneIn(3);
+  const absl::Time start = absl::UnixEpoch();
+  SchedulerConfig config{.start = start,
+                         .infeasible_grace = grace ? absl::Seconds(15) : absl::ZeroDuration()};
+  config.idle_classes_kept = world.chance().Below(4);
+  Scheduler scheduler(config);
+  Scheduler twin(config);
+  Oracle oracle(start + config.infeasible_grace);
+  absl::Time now = start;
+  std::string history;
+  for (int step = 0; step < 150; ++step) {
+    auto [event, texts] = world.Next(oracle);
+    if (world.chance().OneIn(3)) now += absl::Seconds(world.chance().Below(8));
+    // Mostly the shell ticks in time; sometimes it is late.
+    if (!world.chance().OneIn(4) && scheduler.NextTick() < now) {
+      now = std::max(scheduler.NextTick(), start);
+      event.what = Tick{};
+    }
+    event.at = now;
+    absl::StrAppend(&history, step, " ", absl::FormatDuration(now - start), " ", ToString(event),
+                    "\n");
+    std::vector<Action> actions;
+    scheduler.Step(event, actions);
+    std::vector<Action> again;
+    twin.Step(event, again);
+    const std::vector<std::string> expected = Comparable(oracle.Step(event, texts));
+    ASSERT_EQ(Comparable(actions), expected) << history;
+    ASSERT_EQ(actions.size(), again.size());
+    for (size_t i = 0; i < actions.size(); ++i) ASSERT_EQ(ToString(actions[i]), ToString(again[i]));
+    ASSERT_EQ(scheduler.NextTick(), oracle.NextDue()) << history;
+    scheduler.CheckInvariants();
+    CheckReports(scheduler, oracle, now);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Seeds, SchedulerOracleTest, ::testing::Range<uint64_t>(1, 41));
+
+}  // namespace
+}  // namespace muster::sched
