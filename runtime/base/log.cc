@@ -4,8 +4,10 @@
 #include <cstdlib>
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "absl/strings/ascii.h"
+#include "runtime/base/mutex.h"
 #include "spdlog/pattern_formatter.h"
 #include "spdlog/sinks/stdout_sinks.h"
 #include "spdlog/spdlog.h"
@@ -80,7 +82,12 @@ spdlog::level::level_enum ToSpdlog(LogLevel of) {
 
 void SetUpLog(absl::string_view component, LogLevel default_level) {
   level = LevelFromEnvironment().value_or(default_level);
-  Logger().store(MakeLogger(component));
+  spdlog::logger* const replaced = Logger().exchange(MakeLogger(component));
+  // Others may still use it.
+  static Mutex mutex;
+  static std::vector<spdlog::logger*>& kept = *new std::vector<spdlog::logger*>;
+  MutexLock lock(&mutex);
+  kept.push_back(replaced);
 }
 
 bool LogEnabled(LogLevel of) { return of != LogLevel::kOff && of >= level.load(); }

@@ -2,7 +2,8 @@
 // 6f1c2a joined`. MUSTER_LOG=debug|info|warning|error|off sets the level (default info for daemons,
 // warning in applications).
 //
-// Thread-safety: any thread. Errors: none; a line that cannot be written is dropped.
+// Thread-safety: any thread.
+// Errors: none; a line that cannot be written is dropped.
 #pragma once
 
 #include <string>

@@ -1,5 +1,6 @@
-// Random numbers from the kernel, for ids and tokens. Errors: a kernel without getrandom ends the
-// process. Thread-safety: any thread.
+// Random numbers from the kernel, for ids and tokens.
+// Errors: a kernel without getrandom ends the process.
+// Thread-safety: any thread.
 #pragma once
 
 #include <cstdint>

@@ -243,10 +243,12 @@ void Reactor::Impl::LeaveRole() {
 bool Reactor::Impl::RunUntil(absl::FunctionRef<bool()> done, absl::Time deadline, bool spin) {
   MUSTER_CHECK(poller_.load(std::memory_order_relaxed) != std::this_thread::get_id());
   bool polling = false;
-  for (;;) {
+  // What is ready is handled even where the deadline has passed already.
+  for (bool looked = false;; looked = true) {
     const uint64_t seen = epoch_.load();
     const bool is_done = done();
-    const bool over = !is_done && deadline != absl::InfiniteFuture() && MonotonicNow() >= deadline;
+    const bool over =
+        !is_done && looked && deadline != absl::InfiniteFuture() && MonotonicNow() >= deadline;
     if ((is_done || over) && !polling) return is_done;
     MutexLock lock(&mutex_);
     if (is_done || over) {

@@ -4,8 +4,8 @@
 // optional background thread takes over after a few milliseconds.
 //
 // Callbacks run on the polling thread, one at a time, without any lock of the reactor held. They
-// may call Add, Modify, Remove and At for any descriptor, their own included. Thread-safety: all
-// members may be called from any thread.
+// may call Add, Modify, Remove and At for any descriptor, their own included.
+// Thread-safety: all members may be called from any thread.
 #pragma once
 
 #include <cstdint>
@@ -45,6 +45,7 @@ class Reactor {
   // Polls, or waits for the thread that polls, until `done()` or the deadline. `done` is called
   // often, from this thread, without locks; it must be cheap. `spin`: a reply is expected soon.
   // Returns done().
+  // Where the deadline has passed, what is ready is handled once, without a wait.
   bool RunUntil(absl::FunctionRef<bool()> done, absl::Time deadline, bool spin = false);
   // Makes every RunUntil() look at its `done` again.
   void Wake();

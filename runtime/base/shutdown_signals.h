@@ -2,7 +2,8 @@
 //
 // Make it in main(), before any thread is started: threads made before would still be ended by the
 // signals. Children that are to be stopped by these signals must unblock them before exec:
-// UnblockAll(). Thread-safety: construction and destruction from one thread. At most one at a time.
+// UnblockAll().
+// Thread-safety: construction and destruction from one thread. At most one at a time.
 #pragma once
 
 #include <functional>

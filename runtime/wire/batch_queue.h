@@ -16,7 +16,7 @@ class BatchQueue {
   template <typename Message>
   void Push(Message message) {
     constexpr size_t kOverhead = 8;  // Tag and length of an entry of `messages`.
-    constexpr size_t kBatchBytes = 4 * 1024 * 1024;
+    constexpr size_t kBatchBytes = size_t{4} * 1024 * 1024;
     const size_t size = message.ByteSizeLong() + kOverhead;
     if (batches_.empty() || batches_.back().bytes + size > kBatchBytes) batches_.emplace_back();
     *batches_.back().batch.add_messages() = std::move(message);

@@ -1,8 +1,9 @@
 // Messages of proto/muster/v1 to the scheduler's values, and back.
 //
 // What comes from a peer is validated here, once: what these functions return the scheduler may
-// rely on. Errors: kInvalidArgument naming the field and its value ("choices[1].resources.cpus is
-// -3: ..."). Thread-safety: pure functions.
+// rely on.
+// Errors: kInvalidArgument naming the field and its value ("choices[1].resources.cpus is -3: ...").
+// Thread-safety: pure functions.
 #pragma once
 
 #include <cstdint>

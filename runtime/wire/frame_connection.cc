@@ -31,9 +31,10 @@ namespace {
 
 constexpr char kMagic[4] = {'M', 'S', 'F', '1'};
 constexpr size_t kHeaderBytes = 8;
-constexpr size_t kReadBytes = 64 * 1024;   // Frames up to this length are read many at a time.
-constexpr size_t kChunkBytes = 64 * 1024;  // Small frames share a chunk up to this length.
-constexpr size_t kReadPerRound = 4 * 1024 * 1024;  // Then other descriptors get their turn.
+constexpr size_t kReadBytes =
+    size_t{64} * 1024;  // Frames up to this length are read many at a time.
+constexpr size_t kChunkBytes = size_t{64} * 1024;  // Small frames share a chunk up to this length.
+constexpr size_t kReadPerRound = size_t{4} * 1024 * 1024;  // Then other descriptors get their turn.
 constexpr size_t kIoVectors = 16;
 constexpr absl::Duration kLingerFor = absl::Seconds(5);
 

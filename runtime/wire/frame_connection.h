@@ -3,12 +3,13 @@
 //
 // A frame: "MSF1", the length of the message as 4 bytes, lowest first, the message.
 // What is queued with Send() is written at once as far as the socket takes it; the rest follows
-// when it is writable. Cork()/Uncork() put several frames into one system call. Errors: a peer that
-// closes, breaks, or sends something that is not a frame (bad magic, longer than the bound) ends
-// the connection: `on_close` is called once, with the reason, and nothing after it. Thread-safety:
-// Send, Cork, Uncork, Close, CloseAfterFlush and set_frame_bytes_max from any thread; callbacks on
-// the reactor's polling thread, one at a time. They may close the connection. The reactor must
-// outlive it.
+// when it is writable. Cork()/Uncork() put several frames into one system call.
+// Errors: a peer that closes, breaks, or sends something that is not a frame (bad magic, longer
+// than the bound) ends the connection: `on_close` is called once, with the reason, and nothing
+// after it.
+// Thread-safety: Send, Cork, Uncork, Close, CloseAfterFlush and set_frame_bytes_max from any
+// thread; callbacks on the reactor's polling thread, one at a time. They may close the connection.
+// The reactor must outlive it.
 #pragma once
 
 #include <cstdint>
@@ -72,8 +73,8 @@ struct TcpListener {
   int fd = -1;
   int port = 0;
 };
-// Port 0: the kernel picks. Errors: kAlreadyExists "cannot listen on 127.0.0.1:6379: in use by
-// another process".
+// Port 0: the kernel picks.
+// Errors: kAlreadyExists "cannot listen on 127.0.0.1:6379: in use by another process".
 absl::StatusOr<TcpListener> ListenTcp(const std::string& host, int port);
 // Accepts one connection, non-blocking; kUnavailable when none is waiting, kPermissionDenied for
 // another user's, kResourceExhausted when there are no descriptors left (the connection stays

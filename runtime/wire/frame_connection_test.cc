@@ -113,8 +113,7 @@ TEST_F(FrameConnectionTest, FramesMayComeByteByByte) {
   const std::string bytes = absl::StrCat(Frame("first"), Frame("second"));
   for (const char byte : bytes) {
     WriteRaw(absl::string_view(&byte, 1));
-    reactor_.RunUntil([] { return false; }, absl::InfinitePast());
-    ASSERT_FALSE(reactor_.RunUntil([] { return false; }, MonotonicNow()));
+    ASSERT_FALSE(reactor_.RunUntil([] { return false; }, absl::InfinitePast()));
   }
   ASSERT_TRUE(reactor_.RunUntil([&] { return frames_.size() == 2; }, MonotonicNow() + kLong));
   EXPECT_EQ(frames_, (std::vector<std::string>{"first", "second"}));

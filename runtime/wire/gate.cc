@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -75,10 +76,12 @@ class Gate::Impl : public std::enable_shared_from_this<Gate::Impl> {
     bool called = false;
   };
 
+  void CloseAll() ABSL_LOCKS_EXCLUDED(mutex_);
   void Accept() ABSL_LOCKS_EXCLUDED(mutex_);
   void Admit(int fd) ABSL_LOCKS_EXCLUDED(mutex_);
   void OnReadable(int fd) ABSL_LOCKS_EXCLUDED(mutex_);
   void OnGone(int fd) ABSL_LOCKS_EXCLUDED(mutex_);
+  bool IsHandedOver(int fd) ABSL_LOCKS_EXCLUDED(mutex_);
   void OnLate(int fd, const std::string& peer) ABSL_LOCKS_EXCLUDED(mutex_);
   // Forgets and closes it. `why` empty: nothing to say.
   void Drop(int fd, absl::string_view why) ABSL_LOCKS_EXCLUDED(mutex_);
@@ -88,26 +91,49 @@ class Gate::Impl : public std::enable_shared_from_this<Gate::Impl> {
   const HandOver hand_over_;
 
   Mutex mutex_;
+  CondVar closed_changed_;
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
+  bool closed_ ABSL_GUARDED_BY(mutex_) = false;
   absl::flat_hash_map<int, Connection> connections_ ABSL_GUARDED_BY(mutex_);
   absl::flat_hash_map<std::string, int> fd_of_peer_ ABSL_GUARDED_BY(mutex_);
 };
 
+// On the polling thread, where nothing else uses the descriptors.
 void Gate::Impl::Stop() {
+  {
+    MutexLock lock(&mutex_);
+    if (std::exchange(stopped_, true)) return;
+  }
+  reactor_.At(absl::InfinitePast(), [self = shared_from_this()] { self->CloseAll(); });
+  MutexLock lock(&mutex_);
+  while (!closed_) closed_changed_.Wait(&mutex_);
+}
+
+void Gate::Impl::CloseAll() {
   std::vector<int> open;
   {
     MutexLock lock(&mutex_);
-    stopped_ = true;
     for (const auto& [fd, connection] : connections_) open.push_back(fd);
-    connections_.clear();
-    fd_of_peer_.clear();
   }
   reactor_.Remove(listener_);
   close(listener_);
   for (const int fd : open) {
-    reactor_.Remove(fd);
-    close(fd);
+    pollfd gone = {fd, 0, 0};
+    if (poll(&gone, 1, 0) == 1 && IsHandedOver(fd)) {
+      OnGone(fd);
+    } else {
+      Drop(fd, "");
+    }
   }
+  MutexLock lock(&mutex_);
+  closed_ = true;
+  closed_changed_.SignalAll();
+}
+
+bool Gate::Impl::IsHandedOver(int fd) {
+  MutexLock lock(&mutex_);
+  const auto it = connections_.find(fd);
+  return it != connections_.end() && it->second.handed_over;
 }
 
 void Gate::Impl::NoteCall(const std::string& peer) {
@@ -166,8 +192,9 @@ void Gate::Impl::OnReadable(int fd) {
   const ssize_t got = recv(fd, bytes.data(), kPreface.size() - begin.size(), MSG_DONTWAIT);
   if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
   // One that comes and goes without a word is a probe.
-  if (got <= 0)
+  if (got <= 0) {
     return Drop(fd, begin.empty() ? "" : "it closed in the middle of HTTP/2's first line");
+  }
   begin.append(bytes.data(), static_cast<size_t>(got));
   if (begin != kPreface.substr(0, begin.size())) {
     return Drop(fd, absl::StrCat("it sent \"", absl::CHexEscape(begin), "\", which is not gRPC"));
@@ -229,7 +256,8 @@ void Gate::Impl::Drop(int fd, absl::string_view why) {
 Gate::Gate(Reactor& reactor, int listener, HandOver hand_over)
     : impl_(std::make_shared<Impl>(reactor, listener, std::move(hand_over))) {}
 void Gate::Start() { impl_->Start(); }
-Gate::~Gate() { impl_->Stop(); }
+Gate::~Gate() { Stop(); }
+void Gate::Stop() { impl_->Stop(); }
 void Gate::NoteCall(absl::string_view peer) { impl_->NoteCall(FromGrpcPeer(peer)); }
 
 }  // namespace muster

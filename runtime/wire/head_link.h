@@ -48,8 +48,9 @@ std::unique_ptr<WorkerLink> ConnectWorker(const std::string& address,
 
 // Unary calls, and packages. They are tried again until the timeout while no head answers; an
 // answer that refuses (the replies' `refused`) comes as that status. Each call uses a connection of
-// its own and blocks its thread. Errors: kUnavailable "no muster head at 10.0.0.1:6379: connection
-// refused (tried for 10 s). Start one with: muster head".
+// its own and blocks its thread.
+// Errors: kUnavailable "no muster head at 10.0.0.1:6379: connection refused (tried for 10 s). Start
+// one with: muster head".
 class HeadClient {
  public:
   explicit HeadClient(std::string address);

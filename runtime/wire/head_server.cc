@@ -401,6 +401,7 @@ absl::Status HeadServerImpl::Listen() {
 
 HeadServerImpl::~HeadServerImpl() {
   if (server_ == nullptr) return;
+  gate_->Stop();
   std::vector<std::shared_ptr<DriverStream>> drivers;
   std::vector<std::shared_ptr<WorkerStream>> workers;
   {
@@ -415,8 +416,8 @@ HeadServerImpl::~HeadServerImpl() {
   calls_->End();
   server_->Shutdown(absl::ToChronoTime(absl::Now() + kEndWithin));
   AwaitStreams(absl::InfiniteDuration());  // Cancelled by now.
-  gate_.reset();
   server_.reset();
+  gate_.reset();
 }
 
 void HeadServerImpl::AwaitStreams(absl::Duration longest) {

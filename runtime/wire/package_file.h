@@ -17,7 +17,7 @@
 
 namespace muster {
 
-inline constexpr size_t kPackageChunkBytes = 1024 * 1024;
+inline constexpr size_t kPackageChunkBytes = size_t{1024} * 1024;
 
 // Build ids are file names: 8 to 128 digits of lower-case hex.
 absl::Status CheckBuildId(absl::string_view build_id);
