@@ -55,7 +55,7 @@ std::string Help() {
 
 int Run(const std::vector<std::string>& arguments) {
   if (arguments.empty()) {
-    fprintf(stderr, "%s", Help().c_str());
+    printf("%s", Help().c_str());
     return kWrongUsage;
   }
   std::string name = arguments.front();
