@@ -1,0 +1,22 @@
+// What the commands that ask a head have in common.
+#pragma once
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "runtime/cli/arguments.h"
+
+namespace muster::cli {
+
+inline constexpr absl::Duration kTryFor = absl::Seconds(1);  // To reach a head: people wait.
+
+void AddAddress(Arguments& arguments, std::string* address);
+void AddJson(Arguments& arguments, bool* json);
+
+// Both say why on stderr and give the exit code.
+int Failed(const absl::Status& status);  // 1
+int NoAnswer(const absl::Status&
+                 status);  // Of a question to the head: 3 where it cannot be reached or refuses us.
+
+}  // namespace muster::cli

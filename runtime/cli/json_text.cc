@@ -1,0 +1,154 @@
+#include "runtime/cli/json_text.h"
+
+#include "nlohmann/json.hpp"
+#include "scheduler/resources.h"
+
+namespace muster::cli {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+std::string Dump(const Json& json) {
+  return json.dump(2, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace) + "\n";
+}
+
+// Whole numbers without a point.
+Json Amount(int64_t amount) {
+  if (amount % sched::Amount::kUnit == 0) return amount / sched::Amount::kUnit;
+  return static_cast<double>(amount) / static_cast<double>(sched::Amount::kUnit);
+}
+
+Json Seconds(int64_t nanoseconds) { return static_cast<double>(nanoseconds / 1'000'000) / 1000.0; }
+
+Json UsedAndTotal(Json used, Json total) {
+  return {{"used", std::move(used)}, {"total", std::move(total)}};
+}
+
+Json ResourcesOf(const v1::NodeStatus& node) {
+  Json resources = Json::object();
+  resources["cpus"] = UsedAndTotal(Amount(node.used().cpus()), Amount(node.total().cpus()));
+  resources["gpus"] = UsedAndTotal(Amount(node.used().gpus()), node.total().gpus_size());
+  resources["memory_bytes"] = UsedAndTotal(node.used().memory_bytes(), node.total().memory_bytes());
+  for (const v1::NamedAmount& total : node.total().custom()) {
+    if (resources.contains(total.name())) continue;
+    int64_t used = 0;
+    for (const v1::NamedAmount& one : node.used().custom()) {
+      if (one.name() == total.name()) used = one.amount();
+    }
+    resources[total.name()] = UsedAndTotal(Amount(used), Amount(total.amount()));
+  }
+  return resources;
+}
+
+Json NodeOf(const v1::NodeStatus& node) {
+  Json labels = Json::object();
+  for (const v1::Entry& label : node.labels()) labels[label.key()] = label.value();
+  Json devices = Json::array();
+  for (const v1::GpuDevice& gpu : node.total().gpus()) {
+    devices.push_back(
+        {{"id", gpu.id()}, {"model", gpu.model()}, {"memory_bytes", gpu.memory_bytes()}});
+  }
+  return {{"id", node.id()},  {"state", node.state()},          {"pid", node.pid()},
+          {"labels", labels}, {"resources", ResourcesOf(node)}, {"gpu_devices", devices}};
+}
+
+template <typename Nodes>
+Json NodesOf(const Nodes& nodes) {
+  Json list = Json::array();
+  for (const v1::NodeStatus& node : nodes) list.push_back(NodeOf(node));
+  return list;
+}
+
+template <typename Choices>
+Json ChoicesOf(const Choices& choices) {
+  Json list = Json::array();
+  for (const v1::ChoiceStatus& choice : choices) {
+    list.push_back({{"selector", choice.selector()},
+                    {"state", choice.state()},
+                    {"why", choice.why()},
+                    {"needs", choice.needs()},
+                    {"matching_nodes", choice.matching_nodes()},
+                    {"nodes", choice.nodes()}});
+  }
+  return list;
+}
+
+}  // namespace
+
+std::string StatusJson(const v1::StatusReply& reply) {
+  Json waiting = Json::array();
+  for (const v1::WaitingStatus& row : reply.waiting()) {
+    waiting.push_back(
+        {{"class", row.class_name()},
+         {"count", row.count()},
+         {"needs", row.needs()},
+         {"since_s", Seconds(row.since_ns())},
+         {"requests", std::vector<std::string>(row.requests().begin(), row.requests().end())},
+         {"choices", ChoicesOf(row.choices())},
+         {"why", row.why()}});
+  }
+  return Dump({{"head",
+                {{"address", reply.address()},
+                 {"version", reply.version()},
+                 {"uptime_s", Seconds(reply.uptime_ns())},
+                 {"pid", reply.pid()}}},
+               {"nodes", NodesOf(reply.nodes())},
+               {"waiting", waiting}});
+}
+
+std::string NodesJson(const v1::StatusReply& reply) { return Dump(NodesOf(reply.nodes())); }
+
+std::string ExplainJson(const v1::ExplainReply& reply) {
+  Json json = Json::object();
+  json["found"] = reply.found() == v1::ExplainReply::FOUND_ONE       ? "one"
+                  : reply.found() == v1::ExplainReply::FOUND_SEVERAL ? "several"
+                                                                     : "none";
+  if (reply.found() == v1::ExplainReply::FOUND_SEVERAL) {
+    json["candidates"] =
+        std::vector<std::string>(reply.candidates().begin(), reply.candidates().end());
+  }
+  if (reply.found() != v1::ExplainReply::FOUND_ONE) return Dump(json);
+  const v1::FoundTask& task = reply.task();
+  json["task"] = {{"id", task.task_id()}, {"name", task.name()}, {"state", task.state()}};
+  json["text"] = reply.text();
+  if (task.state() == "waiting") {
+    json["waited_s"] = Seconds(task.waited_ns());
+    json["before_in_class"] = task.before_in_class();
+    json["needs"] = reply.needs();
+    json["choices"] = ChoicesOf(reply.choices());
+    json["what_would_help"] = reply.what_would_help();
+  }
+  if (!reply.node().empty()) {
+    json["node"] = reply.node();
+    json["choice"] = reply.choice();
+  }
+  return Dump(json);
+}
+
+std::string SelectorJson(const SelectorAnswer& answer) {
+  if (!answer.error.empty()) return Dump({{"valid", false}, {"error", answer.error}});
+  Json json = {{"valid", true}, {"selector", answer.selector.ToMap()}};
+  if (!answer.has_labels) return Dump(json);
+  json["match"] = answer.match;
+  if (!answer.match) {
+    json["key"] = answer.mismatch.key;
+    json["clause"] = answer.mismatch.clause;
+    json["actual"] =
+        answer.mismatch.actual.has_value() ? Json(*answer.mismatch.actual) : Json(nullptr);
+    json["why"] = answer.mismatch.why;
+  }
+  return Dump(json);
+}
+
+std::string VersionJson(const std::string& version, uint32_t protocol) {
+  return Dump({{"version", version}, {"protocol", protocol}});
+}
+
+std::string UpJson(const UpAnswer& answer) {
+  return Dump(
+      {{"head",
+        {{"address", answer.address}, {"version", answer.version}, {"pid", answer.head_pid}}},
+       {"nodes", NodesOf(answer.nodes)}});
+}
+
+}  // namespace muster::cli
