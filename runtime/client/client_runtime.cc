@@ -95,7 +95,7 @@ class RunningRuntime final : public ClientRuntime {
   ObjectHandle Submit(internal::Call call, const TaskOptions& options) override {
     const std::optional<uint64_t> function = KeyOf(call.invoker);
     auto object = std::make_shared<Object>();
-    object->name = options.name.empty() ? std::move(call.name) : options.name;
+    object->name = options.name.empty() ? std::move(call.name) : ToUtf8(options.name);
     if (!function.has_value()) {
       return Fail(std::move(object),
                   absl::InternalError("the function is not registered in this program"));

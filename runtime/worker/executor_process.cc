@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -110,7 +111,13 @@ void Fill(Launch& launch, const ExecutorProcess::Options& options) {
   if (!launch.directory.empty() && chdir(launch.directory.c_str()) != 0) {
     // Another machine may not have it; the worker's own directory serves then.
   }
-  execve(launch.program.c_str(), launch.argv.data(), launch.environment.data());
+  // A program that was just written may still be open for writing in another child, for a moment.
+  for (int attempt = 0; attempt < 100; ++attempt) {
+    execve(launch.program.c_str(), launch.argv.data(), launch.environment.data());
+    if (errno != ETXTBSY) break;
+    const timespec moment = {0, 10'000'000};
+    nanosleep(&moment, nullptr);
+  }
   const int error = errno;
   if (write(report, &error, sizeof(error)) < 0) _exit(126);
   _exit(127);

@@ -20,6 +20,7 @@
 #include "runtime/base/random.h"
 #include "runtime/base/reactor.h"
 #include "runtime/wire/head_link.h"
+#include "runtime/wire/protocol.h"
 #include "runtime/worker/executor_process.h"
 #include "runtime/worker/worker_core.h"
 
@@ -228,8 +229,8 @@ class RunningWorker final : public Worker {
     for (OutputLine& line : lines) {
       v1::LogLines::Line& out = *log.add_lines();
       out.set_is_stderr(line.is_stderr);
-      out.set_task(std::move(line.task));
-      out.set_text(std::move(line.text));
+      out.set_task(ToUtf8(line.task));
+      out.set_text(ToUtf8(line.text));
       out.set_node(core_->node_name());
       if (process != processes_.end()) out.set_pid(process->second->pid());
     }
