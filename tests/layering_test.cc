@@ -57,7 +57,7 @@ const std::map<std::string, Rule> kRooms = {
                                    "runtime/objects/", "kernels/"})},
     {"runtime/client/", Runtime({"include/muster/", "runtime/cluster/", "runtime/collective/",
                                  "runtime/executor/", "runtime/objects/"})},
-    {"runtime/collective/", Runtime({"include/muster/", "kernels/"})},
+    {"runtime/collective/", {{"include/muster/", "kernels/", "scheduler/base/"}, {"absl", "gloo"}}},
     {"runtime/objects/", Runtime({})},
     {"runtime/jobs/", Runtime({"runtime/http/"})},
     {"runtime/http/", Runtime({})},
@@ -159,7 +159,8 @@ bool Contains(const Strings& list, const std::string& value) {
 }
 
 bool IsTest(const std::string& path) {
-  return EndsWith(path, "_test.cc") || absl::StrContains(path, "/testing/");
+  return EndsWith(path, "_test.cc") || absl::StrContains(path, "/testing/") ||
+         absl::StrContains(path, "/test_");
 }
 
 // The project path an include names, or "" for a library's or a system header.
@@ -231,7 +232,8 @@ class File {
     if (!project.empty()) {
       if (angled) Complain(line, "includes <" + included + ">: the project's own take quotes");
       if (!StartsWith(project, rule.first) && !StartsWithAny(project, rule.second.rooms) &&
-          !(IsTest(path_) && StartsWith(project, "tests/"))) {
+          !(IsTest(path_) &&
+            (StartsWith(project, "tests/") || StartsWith(project, "include/muster/")))) {
         Complain(line, rule.first + " may not include " + project);
       }
     } else if (!library.empty()) {

@@ -69,8 +69,9 @@ void Fill(Launch& launch, const ExecutorProcess::Options& options) {
   for (char** entry = environ; *entry != nullptr; ++entry) {
     const std::string text = *entry;
     const std::string name = text.substr(0, text.find('='));
-    if (absl::StartsWith(name, "MUSTER_") && name != "MUSTER_LOG")
-      continue;  // A worker's own settings.
+    const bool handed_on = name == "MUSTER_LOG" || absl::StartsWith(name, "MUSTER_AUTH_TOKEN") ||
+                           name == "MUSTER_EXECUTOR_TCP";
+    if (absl::StartsWith(name, "MUSTER_") && !handed_on) continue;  // A worker's own settings.
     const bool replaced =
         name == "CUDA_VISIBLE_DEVICES" ||
         std::any_of(options.environment.begin(), options.environment.end(),
