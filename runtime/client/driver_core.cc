@@ -96,9 +96,9 @@ void DriverCore::On(Submit& submit) {
     if (slot.value != nullptr) continue;
     const auto producer = tasks_.find(slot.producer);
     if (producer != tasks_.end()) {
-      producer->second->dependents.push_back(added.number);
+      AddDependent(producer->second->dependents, added.number);
     } else if (const auto group = groups_.find(slot.producer); group != groups_.end()) {
-      group->second->dependents.push_back(added.number);
+      AddDependent(group->second->dependents, added.number);
     } else {
       continue;  // ClientRuntime resolves what is complete before it submits.
     }
@@ -110,6 +110,11 @@ void DriverCore::On(Submit& submit) {
   }
   Enqueue(added, /*front=*/false);
   Pump(*classes_.at(added.task_class));
+}
+
+// Once, even where it is several arguments.
+void DriverCore::AddDependent(std::vector<TaskNumber>& dependents, TaskNumber dependent) {
+  if (dependents.empty() || dependents.back() != dependent) dependents.push_back(dependent);
 }
 
 void DriverCore::ArgumentReady(TaskNumber dependent, TaskNumber producer,

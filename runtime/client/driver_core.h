@@ -176,6 +176,7 @@ class DriverCore {
 
   std::string TaskIdOf(TaskNumber task) const;  // Hex.
   size_t unfinished() const { return tasks_.size() + groups_.size(); }
+  size_t leases() const { return leases_.size(); }
   void CheckInvariants() const;
 
  private:
@@ -277,6 +278,7 @@ class DriverCore {
   void On(const LeaseBroke& broke);
   void On(const TaskWaits& waits);
   void On(const Tick& tick);
+  static void AddDependent(std::vector<TaskNumber>& dependents, TaskNumber dependent);
   void ArgumentReady(TaskNumber dependent, TaskNumber producer, const absl::Status& status,
                      const Value& value);
   void Enqueue(Task& task, bool front);

@@ -24,9 +24,9 @@ void DriverCore::On(SubmitGroup& submit) {
   for (const ArgumentSlot& slot : added.call.arguments) {
     if (slot.value != nullptr) continue;
     if (const auto producer = tasks_.find(slot.producer); producer != tasks_.end()) {
-      producer->second->dependents.push_back(added.number);
+      AddDependent(producer->second->dependents, added.number);
     } else if (const auto other = groups_.find(slot.producer); other != groups_.end()) {
-      other->second->dependents.push_back(added.number);
+      AddDependent(other->second->dependents, added.number);
     } else {
       continue;
     }
