@@ -377,6 +377,18 @@ void HeadCore::Refuse(ConnectionId connection, bool worker, const absl::Status& 
   actions_->push_back(CloseConnection{connection});
 }
 
+HeadCore::Counts HeadCore::Count() const {
+  Counts counts;
+  counts.drivers = drivers_.size();
+  counts.requests = requests_.size();
+  for (const auto& [id, request] : requests_) {
+    for (const Lease& lease : request.leases) {
+      if (lease.state == LeaseState::kStarting || lease.state == LeaseState::kStarted) ++counts.leases;
+    }
+  }
+  return counts;
+}
+
 void HeadCore::CheckInvariants() const {
   scheduler_.CheckInvariants();
   for (const auto& [id, request] : requests_) {

@@ -55,6 +55,12 @@ class HeadCore {
   absl::Time NextTick() const;
   v1::StatusReply Status(absl::Time now) const;
   bool AllWorkersGone() const;
+  struct Counts {
+    size_t drivers = 0;
+    size_t requests = 0;
+    size_t leases = 0;  // That have not ended.
+  };
+  Counts Count() const;
   void CheckInvariants() const;
 
  private:

@@ -115,6 +115,7 @@ class WorkerCore {
   // Whose task output an executor writes: the driver of its lease; 0 for none.
   uint64_t DriverOf(ExecutorId executor) const;
   size_t executors() const { return executors_.size(); }
+  size_t leases() const { return leases_.size(); }
   void CheckInvariants() const;
 
  private:

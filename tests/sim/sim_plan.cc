@@ -1,0 +1,173 @@
+#include "tests/sim/sim_plan.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "scheduler/choice.h"
+
+namespace muster::sim {
+namespace {
+
+constexpr int64_t kUnit = 10000;
+constexpr int64_t kGiB = int64_t{1} << 30;
+
+v1::NodeResources MakeWorker(int64_t cpus, int64_t gpus, int64_t licenses) {
+  v1::NodeResources total;
+  total.set_cpus(cpus * kUnit);
+  total.set_memory_bytes(16 * kGiB);
+  for (int64_t i = 0; i < gpus; ++i) total.add_gpus()->set_id(absl::StrCat("GPU-", i));
+  if (licenses > 0) {
+    v1::NamedAmount& custom = *total.add_custom();
+    custom.set_name("license");
+    custom.set_amount(licenses * kUnit);
+  }
+  return total;
+}
+
+void AddLabel(google::protobuf::RepeatedPtrField<v1::Entry>& entries, const std::string& key,
+              const std::string& value) {
+  v1::Entry& entry = *entries.Add();
+  entry.set_key(key);
+  entry.set_value(value);
+}
+
+std::vector<v1::Entry> MakeLabels(const std::string& accelerator, const std::string& market) {
+  google::protobuf::RepeatedPtrField<v1::Entry> entries;
+  AddLabel(entries, "ray.io/accelerator-type", accelerator);
+  AddLabel(entries, "ray.io/market-type", market);
+  return {entries.begin(), entries.end()};
+}
+
+v1::Choice MakeChoice(int64_t cpus, int64_t gpus, int64_t memory = 0, int64_t licenses = 0) {
+  v1::Choice choice;
+  v1::Resources& resources = *choice.mutable_resources();
+  resources.set_cpus(cpus);
+  resources.set_gpus(gpus);
+  resources.set_memory_bytes(memory);
+  if (licenses > 0) {
+    v1::NamedAmount& custom = *resources.add_custom();
+    custom.set_name("license");
+    custom.set_amount(licenses);
+  }
+  choice.set_advance_on(sched::kDefaultAdvanceOn);
+  return choice;
+}
+
+v1::Choice On(v1::Choice choice, const std::string& key, const std::string& value) {
+  AddLabel(*choice.mutable_selector(), key, value);
+  return choice;
+}
+
+}  // namespace
+
+SimPlan DrawPlan(Prng& prng) {
+  SimPlan plan;
+  const int64_t workers = prng.Between(1, 5);
+  for (int64_t i = 0; i < workers; ++i) {
+    plan.workers.push_back(MakeWorker(prng.Between(1, 6), prng.Percent(50) ? prng.Between(1, 4) : 0,
+                                      prng.Between(0, 2)));
+    plan.labels.push_back(
+        MakeLabels(prng.Percent(50) ? "H100" : "L4", prng.Percent(50) ? "spot" : "on-demand"));
+  }
+  plan.drivers = static_cast<int>(prng.Between(1, 3));
+  plan.tasks_per_driver = static_cast<int>(prng.Between(10, 100));
+  plan.load_time = prng.Between(absl::Seconds(2), absl::Seconds(30));
+  plan.delay_max = prng.Between(absl::Microseconds(20), absl::Milliseconds(20));
+  plan.node_timeout = prng.Between(absl::Seconds(2), absl::Seconds(10));
+  plan.idle_lease = prng.Between(absl::ZeroDuration(), absl::Seconds(1));
+  if (prng.Percent(50)) plan.requests_max = static_cast<size_t>(prng.Between(1, 4));
+  if (prng.Percent(50)) plan.tasks_per_push_max = static_cast<size_t>(prng.Between(1, 4));
+  if (prng.Percent(10)) plan.queued_tasks_max = static_cast<size_t>(prng.Between(1, 20));
+  plan.idle_executors_max = static_cast<int>(prng.Between(0, 4));
+  if (prng.Percent(10)) return plan;  // Without any fault everything must end well.
+  plan.link_loss = prng.Percent(60);
+  plan.delay_spikes = prng.Percent(40);
+  plan.data_loss = prng.Percent(40);
+  plan.driver_crash = prng.Percent(40);
+  plan.worker_crash = prng.Percent(50);
+  plan.worker_freeze = prng.Percent(50);
+  plan.worker_drain = prng.Percent(30);
+  plan.executor_crash = prng.Percent(60);
+  plan.head_crash = prng.Percent(50);
+  plan.start_failure = prng.Percent(30);
+  plan.fault_interval = prng.Between(absl::Milliseconds(100), absl::Seconds(4));
+  return plan;
+}
+
+std::string SimPlan::ToString() const {
+  std::string text = absl::StrCat(
+      workers.size(), " workers, ", drivers, " drivers, ", tasks_per_driver, " tasks each, load ",
+      absl::FormatDuration(load_time), ", delay up to ", absl::FormatDuration(delay_max),
+      ", requests_max ", requests_max, ", tasks_per_push_max ", tasks_per_push_max,
+      ", queued_tasks_max ", queued_tasks_max, "; faults:");
+  const std::pair<bool, const char*> faults[] = {
+      {link_loss, "link_loss"},       {delay_spikes, "delay_spikes"},
+      {data_loss, "data_loss"},       {driver_crash, "driver_crash"},
+      {worker_crash, "worker_crash"}, {worker_freeze, "worker_freeze"},
+      {worker_drain, "worker_drain"}, {executor_crash, "executor_crash"},
+      {head_crash, "head_crash"},     {start_failure, "start_failure"}};
+  for (const auto& [on, name] : faults) {
+    if (on) absl::StrAppend(&text, " ", name);
+  }
+  if (!any_fault()) absl::StrAppend(&text, " none");
+  return text;
+}
+
+v1::NodeResources BigWorker() { return MakeWorker(8, 4, 4); }
+std::vector<v1::Entry> BigLabels() { return MakeLabels("H100", "on-demand"); }
+
+DrawnSpec DrawSpec(Prng& prng) {
+  DrawnSpec drawn;
+  v1::RequestSpec& spec = drawn.spec;
+  spec.set_bundles(1);
+  switch (prng.Below(12)) {
+    case 0:
+    case 1:
+      *spec.add_choices() = MakeChoice(kUnit, 0);
+      break;
+    case 2:
+      *spec.add_choices() = MakeChoice(kUnit / 2, 0);
+      break;
+    case 3:
+      *spec.add_choices() = MakeChoice(2 * kUnit, 0, 4 * kGiB);
+      break;
+    case 4:
+      *spec.add_choices() = MakeChoice(kUnit, kUnit);
+      break;
+    case 5:
+      *spec.add_choices() = MakeChoice(0, 3000);
+      break;
+    case 6:
+      *spec.add_choices() = MakeChoice(kUnit, 2 * kUnit);
+      break;
+    case 7:
+      *spec.add_choices() = MakeChoice(kUnit, 0, 0, kUnit);
+      break;
+    case 8: {
+      *spec.add_choices() = On(MakeChoice(kUnit, 0), "ray.io/market-type", "spot");
+      *spec.add_choices() = On(MakeChoice(kUnit, 0), "ray.io/market-type", "on-demand");
+      break;
+    }
+    case 9: {
+      *spec.add_choices() = On(MakeChoice(kUnit, 2 * kUnit), "ray.io/accelerator-type", "L4");
+      v1::Choice second = On(MakeChoice(kUnit, kUnit), "ray.io/accelerator-type", "H100");
+      second.set_after_ns(
+          absl::ToInt64Nanoseconds(prng.Between(absl::ZeroDuration(), absl::Seconds(3))));
+      if (prng.Percent(50)) second.set_advance_on(15);
+      *spec.add_choices() = std::move(second);
+      break;
+    }
+    case 10:
+      *spec.add_choices() = On(MakeChoice(kUnit, 0), "ray.io/market-type", "nowhere");
+      drawn.nowhere = true;
+      break;
+    default:
+      *spec.add_choices() = MakeChoice(0, 0);
+      break;
+  }
+  spec.set_priority(prng.Percent(20) ? 1 : 0);
+  spec.set_fail_if_infeasible(prng.Percent(20));
+  return drawn;
+}
+
+}  // namespace muster::sim

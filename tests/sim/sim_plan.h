@@ -1,0 +1,58 @@
+// What a seed draws before anything runs: cluster, load, limits and faults.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "muster/v1/cluster.pb.h"
+#include "tests/sim/prng.h"
+
+namespace muster::sim {
+
+struct SimPlan {
+  std::vector<v1::NodeResources> workers;
+  std::vector<std::vector<v1::Entry>> labels;  // By worker.
+  int drivers = 1;
+  int tasks_per_driver = 10;
+  absl::Duration load_time{};  // Tasks come, and faults, during this.
+  absl::Duration delay_max{};
+  absl::Duration node_timeout{};
+  absl::Duration idle_lease{};
+  size_t requests_max = 256;
+  size_t tasks_per_push_max = 512;
+  size_t queued_tasks_max = 1'000'000;
+  int idle_executors_max = 4;
+  // Faults that this seed has.
+  bool link_loss = false;
+  bool delay_spikes = false;
+  bool data_loss = false;
+  bool driver_crash = false;
+  bool worker_crash = false;
+  bool worker_freeze = false;
+  bool worker_drain = false;
+  bool executor_crash = false;
+  bool head_crash = false;
+  bool start_failure = false;
+  absl::Duration fault_interval{};
+
+  bool any_fault() const {
+    return link_loss || delay_spikes || data_loss || driver_crash || worker_crash ||
+           worker_freeze || worker_drain || executor_crash || head_crash || start_failure;
+  }
+  std::string ToString() const;
+};
+
+SimPlan DrawPlan(Prng& prng);
+
+// One that can hold whatever DrawSpec() asks for, except "nowhere".
+v1::NodeResources BigWorker();
+std::vector<v1::Entry> BigLabels();
+
+struct DrawnSpec {
+  v1::RequestSpec spec;
+  bool nowhere = false;  // No node will ever do.
+};
+DrawnSpec DrawSpec(Prng& prng);
+
+}  // namespace muster::sim
