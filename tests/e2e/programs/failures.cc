@@ -1,9 +1,10 @@
-// The driver of the failure tests: runs what its arguments say, one line of output a fact. Tests kill whatever
-// they like around it.
-//   failures count N MS          N tasks of MS milliseconds each; "done N" with the number of right answers
-//   failures prefer N MS         the same, with "zone=a" as choice 0 and any node as fallback
-//   failures hold FILE           one task that runs until FILE is there; "result pid=P node=X attempt=A"
-//   failures ranks N MS          a group of N ranks that meet in the store every MS milliseconds, 20 times
+// The driver of the failure tests: runs what its arguments say, one line of output a fact. Tests
+// kill whatever they like around it.
+//   failures count N MS          N tasks of MS milliseconds each; "done N" with the number of right
+//   answers failures prefer N MS         the same, with "zone=a" as choice 0 and any node as
+//   fallback failures hold FILE           one task that runs until FILE is there; "result pid=P
+//   node=X attempt=A" failures ranks N MS          a group of N ranks that meet in the store every
+//   MS milliseconds, 20 times
 #include <unistd.h>
 
 #include <chrono>
@@ -37,7 +38,8 @@ std::string Hold(std::string file) {
   printf("holding\n");
   while (!std::filesystem::exists(file)) std::this_thread::sleep_for(std::chrono::milliseconds(5));
   const muster::TaskInfo task = muster::CurrentTask();
-  return "pid=" + std::to_string(getpid()) + " node=" + task.node + " attempt=" + std::to_string(task.attempt);
+  return "pid=" + std::to_string(getpid()) + " node=" + task.node +
+         " attempt=" + std::to_string(task.attempt);
 }
 
 int Rank(int milliseconds) {
@@ -55,7 +57,8 @@ int Rank(int milliseconds) {
 
 int Count(int tasks, int milliseconds, const muster::TaskOptions& options) {
   std::vector<muster::ObjectRef<Ran>> refs;
-  for (int i = 0; i < tasks; ++i) refs.push_back(muster::Task<Work>(options).Remote(i, milliseconds));
+  for (int i = 0; i < tasks; ++i)
+    refs.push_back(muster::Task<Work>(options).Remote(i, milliseconds));
   printf("submitted %d\n", tasks);
   fflush(stdout);
   int right = 0;
@@ -87,14 +90,18 @@ int main(int argc, char** argv) {
   const int number = argc > 2 ? std::atoi(argv[2]) : 0;
   const int milliseconds = argc > 3 ? std::atoi(argv[3]) : 0;
   if (what == "count") return Count(number, milliseconds, {});
-  if (what == "prefer") return Count(number, milliseconds, {.label_selector = {{"zone", "a"}}, .fallback_strategy = {{}}});
+  if (what == "prefer")
+    return Count(number, milliseconds,
+                 {.label_selector = {{"zone", "a"}}, .fallback_strategy = {{}}});
   if (what == "hold" && argc > 2) {
-    const absl::StatusOr<std::string> result = muster::Get(muster::Task<Hold>().Remote(std::string(argv[2])));
+    const absl::StatusOr<std::string> result =
+        muster::Get(muster::Task<Hold>().Remote(std::string(argv[2])));
     printf("result %s\n", result.ok() ? result->c_str() : result.status().ToString().c_str());
     return result.ok() ? 0 : 1;
   }
   if (what == "ranks") {
-    const auto generations = muster::Get(muster::Group<Rank>({.ranks = number, .max_restarts = 3}).Remote(milliseconds));
+    const auto generations =
+        muster::Get(muster::Group<Rank>({.ranks = number, .max_restarts = 3}).Remote(milliseconds));
     if (!generations.ok()) {
       printf("error %s\n", generations.status().ToString().c_str());
       return 1;
