@@ -99,6 +99,28 @@ int main(int argc, char** argv) {
     printf("result %s\n", result.ok() ? result->c_str() : result.status().ToString().c_str());
     return result.ok() ? 0 : 1;
   }
+  if (what == "choices" && argc > 3) {
+    const muster::TaskOptions on_l4 = {
+        .resources = {.cpus = 1, .gpus = 1},
+        .label_selector = {{"ray.io/accelerator-type", "L4"}, {"ray.io/market-type", "spot"}},
+        .fallback_strategy =
+            {
+                {.after = absl::Minutes(2), .label_selector = {{"ray.io/accelerator-type", "L4"}}},
+                {.resources = {{.cpus = 1, .gpus = 2}},
+                 .label_selector = {{"ray.io/accelerator-type", "in(T4,P100)"}}},
+            },
+    };
+    std::vector<muster::ObjectRef<std::string>> refs;
+    for (int i = 0; i < number; ++i) {
+      refs.push_back(muster::Task<Hold>(on_l4).Remote(std::string(argv[3])));
+      printf("task %s\n", refs.back().task_id().c_str());
+    }
+    fflush(stdout);
+    for (const auto& result : muster::Get(refs)) {
+      printf("result %s\n", result.ok() ? result->c_str() : result.status().ToString().c_str());
+    }
+    return 0;
+  }
   if (what == "ranks") {
     const auto generations =
         muster::Get(muster::Group<Rank>({.ranks = number, .max_restarts = 3}).Remote(milliseconds));
