@@ -12,6 +12,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "runtime/base/clock.h"
+#include "runtime/base/host_id.h"
 #include "runtime/base/log.h"
 #include "runtime/base/mutex.h"
 #include "runtime/base/random.h"
@@ -44,7 +45,7 @@ class RunningHead final : public Head, public HeadListener {
     server_ = *std::move(started);
     HeadConfig config;
     config.head = RandomId();
-    config.address = absl::StrCat(options_.host, ":", server_->port());
+    config.address = Address();
     config.pid = getpid();
     config.start = MonotonicNow();
     config.node_timeout = options_.node_timeout;
@@ -87,40 +88,26 @@ class RunningHead final : public Head, public HeadListener {
   void OnWorkerClosed(ConnectionId connection) override { Push(WorkerClosed{connection}); }
 
   void OnStatus(v1::StatusRequest request, std::function<void(v1::StatusReply)> reply) override {
-    if (absl::Status status = CheckProtocol(request.protocol(), "this head"); !status.ok()) {
-      v1::StatusReply refused;
-      *refused.mutable_refused() = ToProto(status);
-      reply(std::move(refused));
-      return;
-    }
-    Push([this, reply = std::move(reply)] { reply(core_->Status(MonotonicNow())); });
+    Push([this, peer = request.protocol(), reply = std::move(reply)] {
+      if (!Refuses(peer, reply)) reply(core_->Status(MonotonicNow()));
+    });
   }
   void OnExplain(v1::ExplainRequest request, std::function<void(v1::ExplainReply)> reply) override {
-    if (absl::Status status = CheckProtocol(request.protocol(), "this head"); !status.ok()) {
-      v1::ExplainReply refused;
-      *refused.mutable_refused() = ToProto(status);
-      reply(std::move(refused));
-      return;
-    }
-    Push([this, prefix = request.task_prefix(), reply = std::move(reply)] {
+    Push([this, request = std::move(request), reply = std::move(reply)] {
+      if (Refuses(request.protocol(), reply)) return;
       const uint64_t query = ++last_query_;
       answers_[query] = reply;
-      Step(Asked{query, prefix});
+      Step(Asked{query, request.task_prefix()});
     });
   }
   void OnStop(v1::StopRequest request, std::function<void(v1::StopReply)> reply) override {
-    if (absl::Status status = CheckProtocol(request.protocol(), "this head"); !status.ok()) {
-      v1::StopReply refused;
-      *refused.mutable_refused() = ToProto(status);
-      reply(std::move(refused));
-      return;
-    }
-    Push([this, reply = std::move(reply)] {
+    Push([this, peer = request.protocol(), reply = std::move(reply)] {
+      if (Refuses(peer, reply)) return;
       v1::StopReply stopping;
       stopping.add_pids(getpid());
       const v1::StatusReply status = core_->Status(MonotonicNow());
       for (const v1::NodeStatus& node : status.nodes()) {
-        if (node.state() != "lost") stopping.add_pids(node.pid());
+        if (node.state() != "lost" && node.host_id() == HostId()) stopping.add_pids(node.pid());
       }
       reply(std::move(stopping));
       Log(LogLevel::kInfo, "asked to stop the cluster");
@@ -132,6 +119,19 @@ class RunningHead final : public Head, public HeadListener {
  private:
   using Call = std::function<void()>;  // On the head's thread.
   using Mail = std::variant<FromDriver, DriverClosed, FromWorker, WorkerClosed, Call>;
+
+  std::string Address() const { return absl::StrCat(options_.host, ":", server_->port()); }
+
+  // Whether it is refused for its protocol or token; then it has its answer.
+  template <typename Reply>
+  bool Refuses(const v1::Protocol& peer, const std::function<void(Reply)>& reply) const {
+    const absl::Status status = CheckPeer(peer, Address());
+    if (status.ok()) return false;
+    Reply refused;
+    *refused.mutable_refused() = ToProto(status);
+    reply(std::move(refused));
+    return true;
+  }
 
   bool HasRoom(ConnectionId connection, size_t messages) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     if (mailbox_.size() + messages <= options_.mailbox_max) return true;

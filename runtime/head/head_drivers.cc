@@ -11,7 +11,7 @@
 namespace muster::head {
 
 void HeadCore::OnHello(ConnectionId connection, const v1::DriverHello& hello) {
-  if (absl::Status status = CheckProtocol(hello.protocol(), config_.address); !status.ok()) {
+  if (absl::Status status = CheckPeer(hello.protocol(), config_.address); !status.ok()) {
     SayLine(absl::StrCat("refused driver ", hello.name(), ": ", status.message()), true);
     Refuse(connection, /*worker=*/false, status);
     return;

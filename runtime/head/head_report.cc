@@ -40,6 +40,7 @@ v1::StatusReply HeadCore::Status(absl::Time now) const {
     *node.mutable_total() = found->second.hello.resources();
     *node.mutable_used() = ToProto(view.used);
     node.set_pid(found->second.hello.pid());
+    node.set_host_id(found->second.hello.host_id());
   }
   for (const sched::WaitingClass& waiting : scheduler_.Waiting(now)) {
     v1::WaitingStatus& row = *reply.add_waiting();

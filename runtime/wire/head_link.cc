@@ -26,6 +26,7 @@ namespace {
 
 constexpr absl::Duration kFirstBackoff = absl::Milliseconds(50);
 constexpr absl::Duration kLongestBackoff = absl::Seconds(1);
+constexpr absl::Duration kAnswerWithin = absl::Seconds(5);
 constexpr size_t kUnsentBytesMax = size_t{256} << 20;
 constexpr absl::Duration kPackageTimeout = absl::Minutes(10);  // From the first byte to the last.
 constexpr absl::Duration kPackageRetryFor = absl::Seconds(10);
@@ -404,7 +405,10 @@ class HeadClient::Impl {
     absl::Duration answer_within;
     bool again = true;  // A call that was cut off may be repeated.
   };
-  static How Question(absl::Duration timeout) { return {timeout, timeout}; }
+  // A head that is there may be busy: it has longer to answer than people want to wait for none.
+  static How Question(absl::Duration timeout) {
+    return {timeout, std::max(timeout, kAnswerWithin)};
+  }
 
   absl::Status Call(
       const How& how,
@@ -446,7 +450,7 @@ absl::Status HeadClient::Impl::Call(
     backoff = std::min(2 * backoff, kLongestBackoff);
   } while (MonotonicNow() - start < how.retry_for);
   return absl::UnavailableError(absl::StrCat("no muster head at ", address_, ": ", cause,
-                                             " (tried for ", InSeconds(how.retry_for),
+                                             " (tried for ", InSeconds(MonotonicNow() - start),
                                              "). Start one with: muster head"));
 }
 
@@ -481,9 +485,9 @@ absl::StatusOr<v1::StopReply> HeadClient::Stop(absl::Duration timeout) {
   v1::StopRequest request;
   *request.mutable_protocol() = OurProtocol();
   v1::StopReply reply;
-  MUSTER_RETURN_IF_ERROR(impl_->Call({timeout, timeout, false}, [&](auto& stub, auto& context) {
-    return stub.Stop(&context, request, &reply);
-  }));
+  MUSTER_RETURN_IF_ERROR(
+      impl_->Call({timeout, std::max(timeout, kAnswerWithin), false},
+                  [&](auto& stub, auto& context) { return stub.Stop(&context, request, &reply); }));
   MUSTER_RETURN_IF_ERROR(FromProto(reply.refused()));
   return reply;
 }

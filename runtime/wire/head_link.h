@@ -46,11 +46,10 @@ std::unique_ptr<DriverLink> ConnectDriver(const std::string& address,
 std::unique_ptr<WorkerLink> ConnectWorker(const std::string& address,
                                           WorkerLink::Callbacks callbacks);
 
-// Unary calls, and packages. They are tried again until the timeout while no head answers; an
-// answer that refuses (the replies' `refused`) comes as that status. Each call uses a connection of
-// its own and blocks its thread.
-// Errors: kUnavailable "no muster head at 10.0.0.1:6379: connection refused (tried for 10 s). Start
-// one with: muster head".
+// Unary calls, and packages. They are tried again until the timeout while no head answers; one that
+// is there has 5 s at least. An answer that refuses (the replies' `refused`) comes as that status.
+// Each call uses a connection of its own and blocks its thread. Errors: kUnavailable "no muster
+// head at 10.0.0.1:6379: connection refused (tried for 10 s). Start one with: muster head".
 class HeadClient {
  public:
   explicit HeadClient(std::string address);

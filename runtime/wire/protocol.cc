@@ -108,6 +108,12 @@ absl::Status CheckProtocol(const v1::Protocol& theirs, const std::string& them,
       head ? absl::string_view("the head") : absl::string_view(them)));
 }
 
+absl::Status CheckPeer(const v1::Protocol& theirs, const std::string& head_address) {
+  const std::string head = absl::StrCat("the head at ", head_address);
+  const absl::Status protocol = CheckProtocol(theirs, "this program", head);
+  return protocol.ok() ? CheckToken(theirs, head) : protocol;
+}
+
 std::string ToUtf8(absl::string_view text) {
   std::string utf8;
   utf8.reserve(text.size());

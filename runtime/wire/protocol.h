@@ -34,6 +34,10 @@ absl::Status CheckToken(const v1::Protocol& theirs, absl::string_view us);
 absl::Status CheckProtocol(const v1::Protocol& theirs, const std::string& them,
                            const std::string& us = "this program");
 
+// What a head asks of whoever says its protocol first: CheckProtocol() and CheckToken(), as the one
+// refused prints it.
+absl::Status CheckPeer(const v1::Protocol& theirs, const std::string& head_address);
+
 // `text` with every byte that is not UTF-8 replaced by '?': a proto `string` that is not UTF-8
 // cannot be parsed and would end the link. For whatever others wrote: output of tasks, texts of
 // exceptions, paths.
