@@ -69,9 +69,9 @@ void Fill(Launch& launch, const ExecutorProcess::Options& options) {
   for (char** entry = environ; *entry != nullptr; ++entry) {
     const std::string text = *entry;
     const std::string name = text.substr(0, text.find('='));
-    const bool handed_on = name == "MUSTER_LOG" || absl::StartsWith(name, "MUSTER_AUTH_TOKEN") ||
-                           name == "MUSTER_EXECUTOR_TCP";
-    if (absl::StartsWith(name, "MUSTER_") && !handed_on) continue;  // A worker's own settings.
+    // A worker's own settings; but tasks that submit tasks need the token too.
+    const bool shared = name == "MUSTER_LOG" || absl::StartsWith(name, "MUSTER_AUTH_TOKEN");
+    if (absl::StartsWith(name, "MUSTER_") && !shared) continue;
     const bool replaced =
         name == "CUDA_VISIBLE_DEVICES" ||
         std::any_of(options.environment.begin(), options.environment.end(),

@@ -28,6 +28,7 @@ namespace muster::worker {
 namespace {
 
 constexpr size_t kLogLinesMax = 10'000;  // Kept while the head is away.
+constexpr absl::Duration kSayDownEvery = absl::Seconds(10);
 
 class RunningWorker final : public Worker {
  public:
@@ -85,7 +86,10 @@ class RunningWorker final : public Worker {
  private:
   void OpenLink() {
     WorkerLink::Callbacks callbacks;
-    callbacks.on_up = [this] { Push(HeadUp{}); };
+    callbacks.on_up = [this] {
+      say_down_at_ = absl::InfinitePast();
+      Push(HeadUp{});
+    };
     callbacks.on_batch = [this](v1::ToWorkerBatch batch) {
       MutexLock lock(&mutex_);
       for (v1::ToWorker& message : *batch.mutable_messages())
@@ -93,7 +97,11 @@ class RunningWorker final : public Worker {
       reactor_.Wake();
     };
     callbacks.on_down = [this](const absl::Status& why) {
-      if (!leaving_) Log(LogLevel::kWarning, "no link to the head: ", why.message());
+      // Attempts follow each other within a second.
+      if (!leaving_ && MonotonicNow() >= say_down_at_) {
+        Log(LogLevel::kWarning, "no link to the head: ", why.message(), "; keeps trying");
+        say_down_at_ = MonotonicNow() + kSayDownEvery;
+      }
       Push(HeadDown{});
     };
     link_ = ConnectWorker(options_.address, std::move(callbacks));
@@ -256,6 +264,7 @@ class RunningWorker final : public Worker {
   Reactor reactor_;
   std::unique_ptr<WorkerCore> core_;
   std::unique_ptr<WorkerLink> link_;
+  absl::Time say_down_at_ = absl::InfinitePast();  // The link's callbacks', one at a time.
   bool reconnect_ = false;
   std::atomic<bool> leaving_{false};
   std::optional<absl::Status> ended_;
