@@ -11,6 +11,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "runtime/base/clock.h"
+#include "runtime/base/host_id.h"
 #include "runtime/cli/address.h"
 #include "runtime/cli/ask.h"
 #include "runtime/cli/command.h"
@@ -82,7 +83,8 @@ class LocalCluster {
       MUSTER_ASSIGN_OR_RETURN(const v1::StatusReply reply, head.GetStatus(kAskWithin));
       std::vector<v1::NodeStatus> nodes;
       for (const v1::NodeStatus& node : reply.nodes()) {
-        if (node.state() == "alive" && pids.count(node.pid()) > 0) nodes.push_back(node);
+        const bool here = node.host_id() == HostId();
+        if (here && node.state() == "alive" && pids.count(node.pid()) > 0) nodes.push_back(node);
       }
       if (nodes.size() == pids.size()) return nodes;
       MUSTER_RETURN_IF_ERROR(CheckAllRun());
@@ -202,19 +204,28 @@ absl::StatusOr<std::vector<cluster::NodeSpec>> ReadSpecs(const std::vector<std::
   return cluster::ExpandNodeSpecs(specs);
 }
 
+// `muster down` as it must be typed to end this cluster.
+std::string DownCommand(const HostPort& address) {
+  const absl::StatusOr<HostPort> by_default = HeadAddress("");
+  if (by_default.ok() && SameHead(*by_default, address)) return "muster down";
+  return absl::StrCat("muster down --address ", ToText(address));
+}
+
 // Why the head did not start: where its port is taken by another muster head, that is said.
 absl::Status WhyNoHead(const absl::Status& status, const HostPort& listen) {
   if (!absl::StrContains(status.message(), "in use by another process")) return status;
-  const absl::StatusOr<v1::StatusReply> other =
-      HeadClient(ToText(listen)).GetStatus(absl::Milliseconds(500));
-  if (!other.ok() && !absl::IsUnauthenticated(other.status())) return status;
-  return absl::AlreadyExistsError(absl::StrCat(
-      "a muster cluster is at ", ToText(listen), " already",
-      other.ok()
-          ? absl::StrCat(" (", Count(static_cast<uint64_t>(other->nodes_size()), "node", "nodes"),
-                         ")")
-          : "",
-      ": end it with muster down, or choose another port with --port (0 picks a free one)"));
+  for (const DaemonRecord& daemon : ListDaemons()) {
+    const absl::StatusOr<HostPort> theirs = ParseAddress(daemon.address);
+    if (daemon.kind != "head" || !theirs.ok() || !SameHead(*theirs, listen) ||
+        !IsAlive(daemon.process))
+      continue;
+    return absl::AlreadyExistsError(
+        absl::StrCat("cannot listen on ", ToText(listen),
+                     ": a muster cluster is there already (its head has pid ", daemon.process.pid,
+                     "); end it with ", DownCommand(listen),
+                     ", or choose another port with --port (0 picks a free one)"));
+  }
+  return status;
 }
 
 std::string GpusText(const std::vector<v1::NodeStatus>& nodes) {
@@ -228,13 +239,6 @@ std::string GpusText(const std::vector<v1::NodeStatus>& nodes) {
   if (gpus == 0) return "no GPUs";
   return absl::StrCat(Count(static_cast<uint64_t>(gpus), "GPU", "GPUs"),
                       pretended ? " (pretended)" : "");
-}
-
-// `muster down` as it must be typed to end this cluster.
-std::string DownCommand(const HostPort& address) {
-  const absl::StatusOr<HostPort> by_default = HeadAddress("");
-  if (by_default.ok() && SameHead(*by_default, address)) return "muster down";
-  return absl::StrCat("muster down --address ", ToText(address));
 }
 
 }  // namespace
