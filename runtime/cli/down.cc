@@ -47,6 +47,7 @@ int Finish(const std::vector<DaemonRecord>& daemons, const std::vector<Process>&
     return kDone;
   }
   std::vector<int> pids;
+  pids.reserve(left.size());
   for (const Process& process : left) pids.push_back(process.pid);
   fprintf(stderr, "these processes have not ended: %s\n", absl::StrJoin(pids, ", ").c_str());
   return kFailed;

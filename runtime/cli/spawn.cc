@@ -25,7 +25,7 @@ extern char** environ;
 namespace muster::cli {
 namespace {
 
-constexpr size_t kSaidBytesMax = 64 * 1024;
+constexpr size_t kSaidBytesMax = size_t{64} * 1024;
 constexpr size_t kLastLines = 5;
 
 sigset_t Interrupts() {
@@ -38,6 +38,7 @@ sigset_t Interrupts() {
 
 std::vector<char*> Pointers(std::vector<std::string>& texts) {
   std::vector<char*> pointers;
+  pointers.reserve(texts.size() + 1);
   for (std::string& text : texts) pointers.push_back(text.data());
   pointers.push_back(nullptr);
   return pointers;

@@ -169,6 +169,7 @@ absl::Status GiveGpus(const std::vector<cluster::NodeSpec>& nodes,
       continue;
     }
     std::vector<std::string> ids;
+    ids.reserve(static_cast<size_t>(nodes[i].gpus));
     for (int gpu = 0; gpu < nodes[i].gpus; ++gpu) ids.push_back((next++)->id);
     workers[i].environment.push_back(
         absl::StrCat("CUDA_VISIBLE_DEVICES=", absl::StrJoin(ids, ",")));

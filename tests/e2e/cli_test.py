@@ -402,6 +402,36 @@ class CliTest(unittest.TestCase):
         head.send_signal(signal.SIGINT)
         self.end(head)
 
+    def test_what_waits_is_shown_and_explained(self):
+        address, _ = self.up("--node", "gpus=1,ray.io/accelerator-type=L4,name=n")
+        with subprocess.Popen(
+            [str(harness.BIN / "waiting"), "--muster-address", address],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=self.environment,
+        ) as driver:
+            tasks = [driver.stdout.readline().split()[1] for _ in range(20)]
+            (waiting,) = harness.wait_until(
+                lambda: [row for row in self.status(address)["waiting"] if len(row["requests"]) == 20], "20 tasks to wait")
+            self.assertEqual((waiting["class"], waiting["count"], waiting["needs"]), ("Score", 20, "1 CPU, 1 GPU"))
+            self.assertEqual(sorted(waiting["requests"]), sorted(tasks))
+            self.assertEqual([choice["selector"] for choice in waiting["choices"]],
+                             ["accelerator-type=H100", "accelerator-type=in(L4,T4)"])
+            text = self.muster("status", "--address", address).stdout
+            self.assertRegex(text, r"WAITING +NEEDS +CHOICES +SINCE +WHY\n20 +1 CPU, 1 GPU +H100 > L4\|T4 +\d+s +H100: no such")
+            text = self.muster("explain", "task", tasks[3], "--address", address).stdout
+            self.assertRegex(text, r"\AScore has waited \d+m?s for 1 CPU, 1 GPU; 3 before it in its class\.\n  1\. ")
+            answer = json.loads(self.muster("explain", "task", tasks[0], "--address", address, "--json").stdout)
+            self.assertEqual((answer["found"], answer["task"]["id"]), ("one", tasks[0]))
+            # 20 ids and 16 digits to begin with.
+            digit = next(d for d in "0123456789abcdef" if sum(task.startswith(d) for task in tasks) > 1)
+            done = self.muster("explain", "task", digit, "--address", address, code=1)
+            self.assertEqual(len(done.stderr.splitlines()), 1 + sum(task.startswith(digit) for task in tasks))
+            driver.stdin.close()
+            self.assertEqual(driver.wait(PATIENCE), 0)
+        self.muster("explain", "task", tasks[0], "--address", address, code=1)
+        pids = self.pids(address)
+        self.muster("down", "--address", address)
+        self.assert_nothing_left(pids)
+
     def test_selectors(self):
         l4 = "ray.io/accelerator-type=L4"
         self.assertEqual(self.muster("selector", "ray.io/accelerator-type=in(L4,A100),zone=!a", "--labels", l4).stdout,
