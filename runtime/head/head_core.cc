@@ -383,7 +383,8 @@ HeadCore::Counts HeadCore::Count() const {
   counts.requests = requests_.size();
   for (const auto& [id, request] : requests_) {
     for (const Lease& lease : request.leases) {
-      if (lease.state == LeaseState::kStarting || lease.state == LeaseState::kStarted) ++counts.leases;
+      if (lease.state == LeaseState::kStarting || lease.state == LeaseState::kStarted)
+        ++counts.leases;
     }
   }
   return counts;
