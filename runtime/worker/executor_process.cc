@@ -70,7 +70,8 @@ void Fill(Launch& launch, const ExecutorProcess::Options& options) {
     const std::string text = *entry;
     const std::string name = text.substr(0, text.find('='));
     // A worker's own settings; but tasks that submit tasks need the token too.
-    const bool shared = name == "MUSTER_LOG" || absl::StartsWith(name, "MUSTER_AUTH_TOKEN");
+    const bool shared = name == "MUSTER_LOG" || name == "MUSTER_EXECUTOR_TCP" ||
+                        absl::StartsWith(name, "MUSTER_AUTH_TOKEN");
     if (absl::StartsWith(name, "MUSTER_") && !shared) continue;
     const bool replaced =
         name == "CUDA_VISIBLE_DEVICES" ||
