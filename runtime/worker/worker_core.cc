@@ -51,12 +51,12 @@ uint64_t WorkerCore::DriverOf(ExecutorId id) const {
 // --- The head ---
 
 void WorkerCore::On(const HeadUp&) {
-  link_up_ = true;
+  said_hello_ = false;
   if (!fenced_) SendHello();
 }
 
 void WorkerCore::On(const HeadDown&) {
-  link_up_ = false;
+  said_hello_ = false;
   welcomed_ = false;
 }
 
@@ -75,6 +75,7 @@ void WorkerCore::SendHello() {
     held.set_started(lease.started);
   }
   actions_->push_back(ToHead{std::move(message)});
+  said_hello_ = true;
 }
 
 void WorkerCore::On(const FromHead& from) {
@@ -143,6 +144,7 @@ void WorkerCore::OnRefused(const v1::Refused& refused) {
                        " leases are over, it joins again as a new node"),
           true);
   fenced_ = true;
+  said_hello_ = false;
   welcomed_ = false;
   leases_.clear();  // Others have them by now: nothing of them may be reported.
   for (auto& [id, executor] : executors_) {
@@ -506,7 +508,8 @@ uint64_t WorkerCore::FindLease(const v1::LeaseKey& key) const {
 }
 
 void WorkerCore::Tell(v1::WorkerMessage message) {
-  if (!welcomed_) return;  // What still holds is said in the hello.
+  // What still holds is said in the hello; what changes after it follows it, even before the welcome.
+  if (!said_hello_) return;
   actions_->push_back(ToHead{std::move(message)});
 }
 

@@ -183,7 +183,7 @@ class WorkerCore {
   std::vector<Action>* actions_ = nullptr;  // During Step().
   std::string node_name_;
   uint64_t joined_head_ = 0;
-  bool link_up_ = false;
+  bool said_hello_ = false;  // On this link.
   bool welcomed_ = false;
   bool fenced_ = false;   // Kills everything, then joins as a new node.
   bool leaving_ = false;  // Ends once nothing runs.
