@@ -60,6 +60,13 @@ void HeadCore::OnHello(ConnectionId connection, const v1::DriverHello& hello) {
     }
     for (size_t bundle = 0; bundle < request.leases.size(); ++bundle) {
       const Lease& lease = request.leases[bundle];
+      if (lease.state == LeaseState::kEnded && waits) {  // Other ranks live, and wait for this one.
+        v1::ToDriver message;
+        *message.mutable_lease_ended()->mutable_lease() = KeyOf(request, static_cast<int>(bundle));
+        message.mutable_lease_ended()->set_end(v1::LEASE_END_STOPPED);
+        message.mutable_lease_ended()->set_message("it ended while its driver was away");
+        Tell(driver, std::move(message));
+      }
       if (lease.state != LeaseState::kStarting && lease.state != LeaseState::kStarted) continue;
       const bool held =
           std::any_of(hello.holds().begin(), hello.holds().end(), [&](const v1::LeaseKey& key) {
