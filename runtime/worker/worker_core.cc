@@ -39,6 +39,9 @@ absl::Time WorkerCore::NextTick() const {
   absl::Time next = std::min(next_heartbeat_, drain_deadline_);
   for (const auto& [id, executor] : executors_) {
     if (executor.state == State::kStarting) next = std::min(next, executor.deadline);
+    if (executor.state == State::kIdle) {
+      next = std::min(next, executor.idle_since + config_.idle_executor_timeout);
+    }
   }
   return next;
 }
@@ -492,6 +495,9 @@ void WorkerCore::On(const Tick&) {
     On(EndAsked{});
   }
   for (auto& [id, executor] : executors_) {
+    if (executor.state == State::kIdle && now_ >= executor.idle_since + config_.idle_executor_timeout) {
+      KillExecutor(executor);
+    }
     if (executor.state != State::kStarting || now_ < executor.deadline) continue;
     executor.failure =
         absl::StrCat("not ready after ", absl::FormatDuration(config_.executor_start_timeout),

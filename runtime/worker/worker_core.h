@@ -36,6 +36,8 @@ struct WorkerConfig {
   absl::Duration executor_start_timeout = absl::Seconds(60);
   absl::Duration drain_timeout = absl::Seconds(30);
   int idle_executors_max = 4;  // Of one job, kept warm.
+  // And for how long: that a job is over may never be heard, where the head or the link to it was away.
+  absl::Duration idle_executor_timeout = absl::Seconds(60);
 };
 
 // --- Events ---
