@@ -92,6 +92,15 @@ uint64_t Checker::Starts(const Run& run, const SimTask& task, uint32_t attempt) 
   return runs_.size() - 1;
 }
 
+Run* Checker::FindRun(const std::string& value) {
+  uint64_t number = 0;
+  return absl::SimpleAtoi(value, &number) && number < runs_.size() ? &runs_[number] : nullptr;
+}
+
+void Checker::Arrives(const std::string& value) {
+  if (Run* const run = FindRun(value); run != nullptr && !ended_[run->driver].contains(run->lease)) run->arrived = true;
+}
+
 void Checker::HearsOfEnd(uint64_t driver, const v1::LeaseKey& lease) {
   ended_[driver].insert(lease.SerializeAsString());
 }
@@ -124,12 +133,12 @@ void Checker::Completes(SimTask& task, const absl::Status& status,
 void Checker::CheckRun(const SimTask& task, const std::string& text, std::optional<uint32_t> rank,
                        std::optional<uint32_t>& generation) {
   const std::string what = absl::StrCat("task ", task.driver, "/", task.number);
-  uint64_t number = 0;
-  if (!absl::SimpleAtoi(text, &number) || number >= runs_.size()) {
+  const Run* const found = FindRun(text);
+  if (found == nullptr) {
     Fail(absl::StrCat(what, " has the result \"", text, "\""));
     return;
   }
-  const Run& run = runs_[number];
+  const Run& run = *found;
   if (run.driver != task.driver || run.sequence != task.number)
     Fail(absl::StrCat(what, " has another's result"));
   if (!run.finished) Fail(absl::StrCat(what, " has the result of a run that did not finish"));
@@ -138,8 +147,7 @@ void Checker::CheckRun(const SimTask& task, const std::string& text, std::option
   if (generation.has_value() && run.generation != *generation)
     Fail(absl::StrCat(what, " mixes generations"));
   generation = run.generation;
-  if (ended_[task.driver].contains(run.lease))
-    Fail(absl::StrCat(what, " has a result from a lease that was over"));
+  if (!run.arrived) Fail(absl::StrCat(what, " has a result from a lease that was over"));
 }
 
 }  // namespace muster::sim

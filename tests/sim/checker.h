@@ -52,6 +52,7 @@ struct Run {
   uint32_t rank = 0;
   uint32_t ranks = 0;
   bool finished = false;
+  bool arrived = false;  // While its lease was good.
 };
 
 class Checker {
@@ -61,6 +62,7 @@ class Checker {
   void Lends(uint64_t worker, uint64_t executor);  // A task of its lease waits for others.
   uint64_t Starts(const Run& run, const SimTask& task, uint32_t attempt);
   void Finishes(uint64_t run) { runs_[run].finished = true; }
+  void Arrives(const std::string& value);  // At its driver.
   void HearsOfEnd(uint64_t driver, const v1::LeaseKey& lease);
   void Completes(SimTask& task, const absl::Status& status,
                  const std::shared_ptr<const std::string>& value);
@@ -78,6 +80,7 @@ class Checker {
     absl::btree_map<uint64_t, Holding> held;  // By executor.
   };
   void CheckRoom(uint64_t number, const Worker& worker);
+  Run* FindRun(const std::string& value);
   void CheckRun(const SimTask& task, const std::string& text, std::optional<uint32_t> rank,
                 std::optional<uint32_t>& generation);
 

@@ -362,7 +362,7 @@ class ClusterSim {
   }
   void HeadSeesEnd(const std::shared_ptr<HeadProcess>& head,
                    const std::shared_ptr<Stream>& stream) {
-    if (head != head_ || head->streams.erase(stream->id) == 0) return;
+    if (head == nullptr || head != head_ || head->streams.erase(stream->id) == 0) return;
     if (stream->worker) {
       StepHead(head::WorkerClosed{stream->id}, "worker closed");
     } else {
@@ -894,6 +894,7 @@ class ClusterSim {
       if (driver == drivers_.end() || !driver->second->links.contains(link->lease)) return;
       v1::FromExecutor message;
       Parse(bytes, message);
+      for (const v1::TaskResult& result : message.results().results()) checker_.Arrives(result.value());
       Note("driver", link->driver, "<- executor", message);
       Step(driver->second, client::FromExecutor{link->lease, std::move(message)}, nullptr);
     });
