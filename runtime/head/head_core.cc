@@ -36,6 +36,7 @@ void HeadCore::Step(const Event& event, std::vector<Action>& actions) {
 
 absl::Time HeadCore::NextTick() const {
   absl::Time next = scheduler_.NextTick();
+  if (!incomplete_.empty()) next = std::min(next, incomplete_.begin()->first);
   for (const auto& [id, node] : nodes_) {
     if (node.presence == Presence::kConnected || node.presence == Presence::kAway) {
       next = std::min(next, node.heard + config_.node_timeout);
@@ -235,6 +236,7 @@ void HeadCore::On(const Tick&) {
     if (now_ >= query.deadline) late.push_back(id);
   }
   for (uint64_t id : late) AnswerIfComplete(id, true);
+  GiveUpMissing();
   Schedule(sched::Tick{});
 }
 

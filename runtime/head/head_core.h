@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "absl/container/btree_map.h"
+#include "absl/container/btree_set.h"
 #include "absl/time/time.h"
 #include "muster/v1/cluster.pb.h"
 #include "runtime/head/head_events.h"
@@ -41,6 +42,8 @@ struct HeadConfig {
   // How long a head that may have forgotten its nodes waits for them before it calls a request
   // infeasible.
   absl::Duration infeasible_grace = absl::Seconds(2);
+  // How long a request of which some ranks came back waits for the nodes of the others.
+  absl::Duration adoption_timeout = absl::Seconds(30);
   size_t store_bytes_max = 64 << 20;
   int prestart_nodes_max = 4;
   int lost_nodes_max = 1000;  // Remembered, to fence them.
@@ -152,6 +155,7 @@ class HeadCore {
   void Join(ConnectionId connection, const v1::WorkerHello& hello);
   void Rejoin(Node& node, ConnectionId connection, const v1::WorkerHello& hello);
   void Adopt(Node& node, const v1::HeldLease& held, std::vector<sched::HeldLease>& adopted);
+  void GiveUpMissing();
   void OnStarted(Node& node, const v1::LeaseStarted& started);
   void OnEnded(Node& node, const v1::LeaseEnded& ended);
   void LoseNode(Node& node, const std::string& why, Presence presence);
@@ -188,6 +192,7 @@ class HeadCore {
   absl::btree_map<uint64_t, Driver> drivers_;
   absl::btree_map<ConnectionId, uint64_t> driver_of_;
   absl::btree_map<RequestId, Request> requests_;
+  absl::btree_set<std::pair<absl::Time, RequestId>> incomplete_;  // Adopted in part; may be over.
   absl::btree_map<NodeId, Node> nodes_;
   absl::btree_map<uint64_t, NodeId> node_of_worker_;
   absl::btree_map<ConnectionId, NodeId> node_of_;

@@ -128,6 +128,7 @@ void HeadCore::Adopt(Node& node, const v1::HeldLease& held,
     request.granted = true;
     request.leases.resize(static_cast<size_t>(spec->bundles));
     number = driver.requests.emplace(key.request(), request.id).first;
+    if (spec->bundles > 1) incomplete_.emplace(now_ + config_.adoption_timeout, request.id);
     requests_.emplace(request.id, std::move(request));
   }
   Request& request = requests_.at(number->second);
@@ -143,6 +144,26 @@ void HeadCore::Adopt(Node& node, const v1::HeldLease& held,
   driver.nodes.insert(node.id);
   adopted.push_back(sched::HeldLease{request.id, static_cast<int>(key.bundle()), *std::move(spec),
                                      *std::move(placement)});
+}
+
+// Ranks whose nodes did not come back in time are over, so that their group is placed anew.
+void HeadCore::GiveUpMissing() {
+  while (!incomplete_.empty() && incomplete_.begin()->first <= now_) {
+    const RequestId id = incomplete_.begin()->second;
+    incomplete_.erase(incomplete_.begin());
+    const auto found = requests_.find(id);
+    if (found == requests_.end()) continue;
+    Request& request = found->second;  // It stays: at least one of its leases has not ended.
+    for (size_t bundle = 0; bundle < request.leases.size(); ++bundle) {
+      if (request.leases[bundle].state != LeaseState::kNone) continue;
+      v1::LeaseEnded ended;
+      *ended.mutable_lease() = KeyOf(request, static_cast<int>(bundle));
+      ended.set_end(v1::LEASE_END_NODE_LOST);
+      ended.set_message(absl::StrCat("its node was not back ", absl::FormatDuration(config_.adoption_timeout),
+                                     " after the others, when the head was started again"));
+      EndLease(request, static_cast<int>(bundle), std::move(ended), /*tell_scheduler=*/false);
+    }
+  }
 }
 
 void HeadCore::Rejoin(Node& node, ConnectionId connection, const v1::WorkerHello& hello) {
