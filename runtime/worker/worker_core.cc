@@ -31,6 +31,7 @@ void WorkerCore::Step(const Event& event, std::vector<Action>& actions) {
   now_ = event.at;
   actions_ = &actions;
   std::visit([this](const auto& what) { On(what); }, event.what);
+  RejoinIfClean();
   LeaveIfDone();
   actions_ = nullptr;
 }
@@ -161,6 +162,7 @@ void WorkerCore::On(const NewIdentity& identity) {
   config_.worker = identity.worker;
   config_.hello.clear_name();  // Another node may have taken it.
   joined_head_ = 0;
+  renamed_ = true;
 }
 
 // --- Leases ---
@@ -414,10 +416,13 @@ void WorkerCore::On(const ExecutorExited& exited) {
                          ExplainStartFailure(executor.failure, exited.how, exited.last_stderr)),
             executor.pid == 0);
   }
-  if (fenced_ && executors_.empty()) {
-    fenced_ = false;
-    actions_->push_back(Reconnect{});
-  }
+}
+
+void WorkerCore::RejoinIfClean() {
+  if (!fenced_ || !renamed_ || !executors_.empty()) return;
+  fenced_ = false;
+  renamed_ = false;
+  actions_->push_back(Reconnect{});
 }
 
 void WorkerCore::KillExecutor(Executor& executor) {

@@ -36,7 +36,8 @@ struct WorkerConfig {
   absl::Duration executor_start_timeout = absl::Seconds(60);
   absl::Duration drain_timeout = absl::Seconds(30);
   int idle_executors_max = 4;  // Of one job, kept warm.
-  // And for how long: that a job is over may never be heard, where the head or the link to it was away.
+  // And for how long: that a job is over may never be heard, where the head or the link to it was
+  // away.
   absl::Duration idle_executor_timeout = absl::Seconds(60);
 };
 
@@ -175,6 +176,7 @@ class WorkerCore {
                 const std::string& last_stderr, int32_t pid);
   void TrimIdle(uint64_t job);
   void SendHello();
+  void RejoinIfClean();
   void LeaveIfDone();
   uint64_t FindLease(const v1::LeaseKey& key) const;  // 0: none.
   void Tell(v1::WorkerMessage message);
@@ -188,6 +190,7 @@ class WorkerCore {
   bool said_hello_ = false;  // On this link.
   bool welcomed_ = false;
   bool fenced_ = false;   // Kills everything, then joins as a new node.
+  bool renamed_ = false;  // Its new identity has been drawn.
   bool leaving_ = false;  // Ends once nothing runs.
   bool draining_ = false;
   bool ended_ = false;
