@@ -221,6 +221,7 @@ class ClusterSim {
                                    " is in use: ", node.used().ShortDebugString()));
     }
     for (const auto& [number, worker] : workers_) {
+      if (!worker->core->welcomed()) checker_.Fail(absl::StrCat(when, " worker ", number, " has not joined"));
       if (worker->core->leases() > 0)
         checker_.Fail(
             absl::StrCat(when, " worker ", number, " has ", worker->core->leases(), " leases"));
