@@ -159,7 +159,8 @@ void HeadCore::GiveUpMissing() {
       v1::LeaseEnded ended;
       *ended.mutable_lease() = KeyOf(request, static_cast<int>(bundle));
       ended.set_end(v1::LEASE_END_NODE_LOST);
-      ended.set_message(absl::StrCat("its node was not back ", absl::FormatDuration(config_.adoption_timeout),
+      ended.set_message(absl::StrCat("its node was not back ",
+                                     absl::FormatDuration(config_.adoption_timeout),
                                      " after the others, when the head was started again"));
       EndLease(request, static_cast<int>(bundle), std::move(ended), /*tell_scheduler=*/false);
     }

@@ -500,7 +500,8 @@ void WorkerCore::On(const Tick&) {
     On(EndAsked{});
   }
   for (auto& [id, executor] : executors_) {
-    if (executor.state == State::kIdle && now_ >= executor.idle_since + config_.idle_executor_timeout) {
+    if (executor.state == State::kIdle &&
+        now_ >= executor.idle_since + config_.idle_executor_timeout) {
       KillExecutor(executor);
     }
     if (executor.state != State::kStarting || now_ < executor.deadline) continue;
@@ -519,7 +520,8 @@ uint64_t WorkerCore::FindLease(const v1::LeaseKey& key) const {
 }
 
 void WorkerCore::Tell(v1::WorkerMessage message) {
-  // What still holds is said in the hello; what changes after it follows it, even before the welcome.
+  // What still holds is said in the hello; what changes after it follows it, even before the
+  // welcome.
   if (!said_hello_) return;
   actions_->push_back(ToHead{std::move(message)});
 }

@@ -98,7 +98,8 @@ Run* Checker::FindRun(const std::string& value) {
 }
 
 void Checker::Arrives(const std::string& value) {
-  if (Run* const run = FindRun(value); run != nullptr && !ended_[run->driver].contains(run->lease)) run->arrived = true;
+  if (Run* const run = FindRun(value); run != nullptr && !ended_[run->driver].contains(run->lease))
+    run->arrived = true;
 }
 
 void Checker::HearsOfEnd(uint64_t driver, const v1::LeaseKey& lease) {

@@ -221,7 +221,8 @@ class ClusterSim {
                                    " is in use: ", node.used().ShortDebugString()));
     }
     for (const auto& [number, worker] : workers_) {
-      if (!worker->core->welcomed()) checker_.Fail(absl::StrCat(when, " worker ", number, " has not joined"));
+      if (!worker->core->welcomed())
+        checker_.Fail(absl::StrCat(when, " worker ", number, " has not joined"));
       if (worker->core->leases() > 0)
         checker_.Fail(
             absl::StrCat(when, " worker ", number, " has ", worker->core->leases(), " leases"));
@@ -895,7 +896,8 @@ class ClusterSim {
       if (driver == drivers_.end() || !driver->second->links.contains(link->lease)) return;
       v1::FromExecutor message;
       Parse(bytes, message);
-      for (const v1::TaskResult& result : message.results().results()) checker_.Arrives(result.value());
+      for (const v1::TaskResult& result : message.results().results())
+        checker_.Arrives(result.value());
       Note("driver", link->driver, "<- executor", message);
       Step(driver->second, client::FromExecutor{link->lease, std::move(message)}, nullptr);
     });
