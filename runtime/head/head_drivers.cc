@@ -136,7 +136,9 @@ void HeadCore::OnReturn(Driver& driver, const v1::ReturnLease& message) {
   if (request == nullptr || message.lease().bundle() >= request->leases.size()) return;
   const Lease& lease = request->leases[message.lease().bundle()];
   if (lease.state != LeaseState::kStarting && lease.state != LeaseState::kStarted) return;
-  StopLeaseOn(nodes_.at(lease.node), message.lease(), message.broken(), message.why());
+  // Of a broken lease the executor's own end says more than its driver can.
+  StopLeaseOn(nodes_.at(lease.node), message.lease(), message.broken(),
+              message.broken() ? "" : message.why());
 }
 
 void HeadCore::OnKill(Driver& driver, const v1::KillLease& message) {

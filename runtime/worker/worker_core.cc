@@ -245,7 +245,7 @@ void WorkerCore::StopLease(const v1::StopLease& stop) {
     return;
   }
   if (stop.kill()) {
-    if (executor.state != State::kDying) {
+    if (executor.state != State::kDying && !stop.why().empty()) {
       lease.end = v1::LEASE_END_STOPPED;
       lease.end_message = stop.why();
     }
