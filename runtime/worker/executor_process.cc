@@ -20,6 +20,7 @@
 #include "absl/strings/str_cat.h"
 #include "runtime/base/log.h"
 #include "runtime/wire/frame_connection.h"
+#include "runtime/worker/executor_cgroup.h"
 #include "runtime/worker/output_lines.h"
 
 extern char** environ;
@@ -187,6 +188,7 @@ class RunningProcess final : public ExecutorProcess {
       if (error == EACCES || error == EPERM) return absl::PermissionDeniedError(text);
       return absl::ResourceExhaustedError(text);
     }
+    cgroup_ = std::make_unique<ExecutorCgroup>(pid_);
     out_fd_ = out->read;
     err_fd_ = err->read;
     OpenLogs(options.log_stem);
@@ -217,7 +219,9 @@ class RunningProcess final : public ExecutorProcess {
     if (control_ != nullptr) control_->Send(message);
   }
   void Kill() override {
-    if (!exited_) kill(-pid_, SIGKILL);
+    if (exited_) return;
+    kill(-pid_, SIGKILL);
+    if (cgroup_ != nullptr) cgroup_->Kill();
   }
   void ReadOutput() override {
     if (out_fd_ >= 0) ReadFrom(out_fd_, out_lines_, out_log_);
@@ -270,6 +274,7 @@ class RunningProcess final : public ExecutorProcess {
     if (exited_) return;
     // The group first, while the dead leader still holds the number.
     kill(-pid_, SIGKILL);
+    cgroup_->Kill();
     int status = 0;
     if (waitpid(pid_, &status, WNOHANG) == 0) return;
     exited_ = true;
@@ -301,6 +306,7 @@ class RunningProcess final : public ExecutorProcess {
   Reactor& reactor_;
   Callbacks callbacks_;
   pid_t pid_ = -1;
+  std::unique_ptr<ExecutorCgroup> cgroup_;
   bool exited_ = false;
   bool log_failed_ = false;
   int pid_fd_ = -1, out_fd_ = -1, err_fd_ = -1, out_log_ = -1, err_log_ = -1;

@@ -26,6 +26,19 @@ class ExecutorTest(ClusterTest):
         self.wait_for_idle(head)
 
 
+class LibraryTest(ClusterTest):
+    def test_missing_library_is_named(self):
+        head = self.head()
+        self.worker(head, "bare", "--num-cpus", "1")
+        driver = self.start(
+            "driver",
+            BIN / "needs_library",
+            environment={"MUSTER_ADDRESS": head.address, "LD_LIBRARY_PATH": str(BIN.parent / "lib")},
+        )
+        self.assertEqual(driver.end(), 1, driver.text())
+        self.assertIn("node bare cannot start needs_library: libmuster_needed.so is not there", driver.text())
+
+
 class WorkerTest(ClusterTest):
     def test_killed_worker_loses_nothing_and_the_fallback_serves(self):
         head = self.head("--node-timeout", "3s")

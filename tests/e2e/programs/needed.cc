@@ -1,0 +1,3 @@
+// A library that a node may lack.
+int NeededAnswer();
+int NeededAnswer() { return 42; }
