@@ -223,9 +223,13 @@ class RunningProcess final : public ExecutorProcess {
     kill(-pid_, SIGKILL);
     if (cgroup_ != nullptr) cgroup_->Kill();
   }
-  void ReadOutput() override {
+  void FlushOutput() override {
     if (out_fd_ >= 0) ReadFrom(out_fd_, out_lines_, out_log_);
     if (err_fd_ >= 0) ReadFrom(err_fd_, err_lines_, err_log_);
+    std::vector<OutputLine> lines;
+    out_lines_.Finish(lines);
+    err_lines_.Finish(lines);
+    if (!lines.empty()) callbacks_.on_output(std::move(lines));
   }
 
  private:
@@ -278,11 +282,7 @@ class RunningProcess final : public ExecutorProcess {
     int status = 0;
     if (waitpid(pid_, &status, WNOHANG) == 0) return;
     exited_ = true;
-    ReadOutput();
-    std::vector<OutputLine> lines;
-    out_lines_.Finish(lines);
-    err_lines_.Finish(lines);
-    if (!lines.empty()) callbacks_.on_output(std::move(lines));
+    FlushOutput();
     CloseAll();
     const auto on_exit = std::move(callbacks_.on_exit);  // It may destroy this.
     on_exit(DescribeExit(status), err_lines_.Tail());

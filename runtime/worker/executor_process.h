@@ -50,8 +50,9 @@ class ExecutorProcess {
 
   virtual pid_t pid() const = 0;
   virtual void Send(const v1::WorkerToExecutor& message) = 0;
-  virtual void Kill() = 0;        // The whole group, SIGKILL; on_exit follows.
-  virtual void ReadOutput() = 0;  // What is in the pipes now.
+  virtual void Kill() = 0;  // The whole group, SIGKILL; on_exit follows.
+  // Hands on what is in the pipes now, a line that is not ended included.
+  virtual void FlushOutput() = 0;
 };
 
 // "killed by signal 11 (segmentation fault)", "exit status 3", from what waitpid gave.

@@ -138,7 +138,9 @@ class RunningWorker final : public Worker {
     if (process != processes_.end()) process->second->Kill();
   }
   void Do(const Flush& flush) {
-    for (const auto& [id, process] : processes_) process->ReadOutput();
+    for (const auto& [id, process] : processes_) {
+      if (core_->DriverOf(id) == flush.driver) process->FlushOutput();
+    }
     v1::WorkerMessage message;
     message.mutable_logs_flushed()->set_driver(flush.driver);
     message.mutable_logs_flushed()->set_sequence(flush.sequence);

@@ -6,6 +6,7 @@ import re
 import signal
 import socket
 import struct
+import subprocess
 import unittest
 
 from harness import BIN, ClusterTest, alive, children_of, wait_until
@@ -24,6 +25,24 @@ class ExecutorTest(ClusterTest):
         self.assertEqual(driver.end(), 0, driver.text())
         self.assertIn(f"result pid={second} node=a attempt=1", driver.text())
         self.wait_for_idle(head)
+
+
+class OutputTest(ClusterTest):
+    def test_all_output_comes_on_its_stream_before_the_driver_ends(self):
+        head = self.head()
+        self.worker(head, "a", "--num-cpus", "1")
+        done = subprocess.run(
+            [BIN / "failures", "chatter", "2000"],
+            env={**os.environ, "MUSTER_ADDRESS": head.address},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        self.assertEqual(done.returncode, 0, done.stderr)
+        for text, word in ((done.stdout, "out"), (done.stderr, "err")):
+            numbers = re.findall(rf"^\(Chatter pid=\d+ node=a\) {word} (\d+)$", text, re.MULTILINE)
+            self.assertEqual(numbers, [str(i) for i in range(2000)])
+        self.assertIn(") no end of line\n", done.stdout[-100:])
 
 
 class LibraryTest(ClusterTest):

@@ -42,6 +42,14 @@ std::string Hold(std::string file) {
          " attempt=" + std::to_string(task.attempt);
 }
 
+void Chatter(int lines) {
+  for (int i = 0; i < lines; ++i) {
+    fprintf(stdout, "out %d\n", i);
+    fprintf(stderr, "err %d\n", i);
+  }
+  printf("no end of line");
+}
+
 int Rank(int milliseconds) {
   const auto group = muster::CurrentGroup();
   for (int round = 0; round < 20; ++round) {
@@ -120,6 +128,10 @@ int main(int argc, char** argv) {
       printf("result %s\n", result.ok() ? result->c_str() : result.status().ToString().c_str());
     }
     return 0;
+  }
+  if (what == "chatter") {
+    const absl::Status done = muster::Get(muster::Task<Chatter>().Remote(number));
+    return done.ok() ? 0 : 1;  // At once: what was written comes before the end all the same.
   }
   if (what == "ranks") {
     const auto generations =
