@@ -12,15 +12,16 @@
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const absl::string_view text(reinterpret_cast<const char*>(data), size);
 
-  const absl::StatusOr<muster::LabelSelector> selector = muster::LabelSelector::ParseText(text);
+  const absl::StatusOr<muster::sched::LabelSelector> selector =
+      muster::sched::LabelSelector::ParseText(text);
   if (selector.ok()) {
-    const absl::StatusOr<muster::LabelSelector> again =
-        muster::LabelSelector::ParseText(selector->ToString());
+    const absl::StatusOr<muster::sched::LabelSelector> again =
+        muster::sched::LabelSelector::ParseText(selector->ToString());
     MUSTER_CHECK(again.ok());
     MUSTER_CHECK(*again == *selector);
     MUSTER_CHECK(again->ToString() == selector->ToString());
-    const absl::StatusOr<muster::LabelSelector> mapped =
-        muster::LabelSelector::Parse(selector->ToMap());
+    const absl::StatusOr<muster::sched::LabelSelector> mapped =
+        muster::sched::LabelSelector::Parse(selector->ToMap());
     MUSTER_CHECK(mapped.ok());
     MUSTER_CHECK(*mapped == *selector);
     MUSTER_CHECK(selector->Matches({}) == !selector->FirstMismatch({}).has_value());
@@ -29,17 +30,18 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   }
 
   // The same bytes as the clauses of one key.
-  const absl::StatusOr<muster::LabelSelector> one =
-      muster::LabelSelector::Parse({{"zone", std::string(text)}});
+  const absl::StatusOr<muster::sched::LabelSelector> one =
+      muster::sched::LabelSelector::Parse({{"zone", std::string(text)}});
   if (one.ok()) {
     MUSTER_CHECK(one->requirements().size() == 1);
-    MUSTER_CHECK(*muster::LabelSelector::ParseText(one->ToString()) == *one);
+    MUSTER_CHECK(*muster::sched::LabelSelector::ParseText(one->ToString()) == *one);
   }
 
   // And as labels, which the parser accepts only if they are valid.
-  if (const absl::StatusOr<muster::Labels> labels = muster::ParseLabels(text); labels.ok()) {
-    MUSTER_CHECK(muster::ValidateLabels(*labels).ok());
-    MUSTER_CHECK(muster::WithAliases(*labels) == *labels);
+  if (const absl::StatusOr<muster::sched::Labels> labels = muster::sched::ParseLabels(text);
+      labels.ok()) {
+    MUSTER_CHECK(muster::sched::ValidateLabels(*labels).ok());
+    MUSTER_CHECK(muster::sched::WithAliases(*labels) == *labels);
   }
   return 0;
 }
