@@ -66,8 +66,19 @@ absl::Time DriverCore::NextTick() const {
       next = std::min(next, task_class->next_print);
   }
   for (const auto& [number, group] : groups_) {
-    next = std::min({next, group->kill_at, group->rank_error_due});
-    if (!group->infeasible.empty()) next = std::min(next, group->next_print);
+    switch (group->state) {
+      case GroupState::kNeedsArguments:
+        break;
+      case GroupState::kLeasing:
+        if (!group->infeasible.empty()) next = std::min(next, group->next_print);
+        break;
+      case GroupState::kRunning:
+        next = std::min(next, group->rank_error_due);
+        break;
+      case GroupState::kAborting:
+        next = std::min(next, group->kill_at);
+        break;
+    }
   }
   return next;
 }
@@ -475,7 +486,8 @@ void DriverCore::Pump(TaskClass& task_class) {
 }
 
 void DriverCore::PushTo(TaskClass& task_class, Lease& lease, size_t most) {
-  if (lease.hold) return;
+  if (lease.hold || lease.run_deadline != absl::InfiniteFuture())
+    return;  // A task with a timeout goes alone.
   v1::ToExecutor message;
   v1::PushTasks& push = *message.mutable_push();
   while (most-- > 0) {

@@ -64,10 +64,11 @@ void DriverCore::OnLeaseEnded(const v1::LeaseEnded& ended) {
   const bool counts =
       ended.end() == v1::LEASE_END_EXECUTOR_DIED || ended.end() == v1::LEASE_END_NODE_LOST;
   if (known != lease_of_key_.end()) {
-    Lease& lease = *leases_.at(known->second);
+    const LeaseNumber number = known->second;
+    Lease& lease = *leases_.at(number);
     if (lease.state == LeaseState::kOpen)
       BreakLease(lease, ended.message(), counts && !lease.draining);
-    const auto broken = leases_.find(lease.number);
+    const auto broken = leases_.find(number);  // Gone, where its group ended with it.
     if (broken != leases_.end())
       SettleBroken(*broken->second, ended.message(), ended.last_stderr());
     return;

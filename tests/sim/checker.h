@@ -36,6 +36,7 @@ struct SimTask {
   bool fails = false;       // Its function returns an error.
   bool cooperates = false;  // Ends soon after a cancel.
   int children = 0;         // Tasks that it submits and waits for.
+  uint64_t family = 0;      // Of such a task: which of its driver's parents it is of.
   bool may_fail = false;    // Cancelled, timed out, infeasible, or depends on such a task.
   std::string class_name;
   int completions = 0;

@@ -77,6 +77,7 @@ struct DriverProcess {
   bool dead = false;
   // Of a driver inside an executor: the task that waits for its children.
   bool nested = false;
+  uint64_t family = 0;
   int children_left = 0;
   std::function<void()> when_children_end;
 };
@@ -434,7 +435,9 @@ class ClusterSim {
   }
   void Arrive(const std::shared_ptr<Stream>& stream, const std::string& bytes) {
     if (stream->worker) {
-      const std::shared_ptr<WorkerProcess> worker = workers_.at(stream->process);
+      const auto known = workers_.find(stream->process);
+      if (known == workers_.end()) return;  // It ended by an earlier message of the batch.
+      const std::shared_ptr<WorkerProcess> worker = known->second;
       if (worker->stream != stream) return;
       v1::ToWorker message;
       Parse(bytes, message);
@@ -815,8 +818,9 @@ class ClusterSim {
     if (driver == drivers_.end()) return;  // Nobody will hear: the connection's end will end it.
     const std::shared_ptr<SimTask> task = driver->second->tasks.at(push.sequence());
     const uint64_t number = checker_.Starts(run, *task, push.attempt());
-    const auto finish = [this, process, task, number, sequence = push.sequence()] {
-      if (process->sim->dead()) return;
+    const uint64_t runs = process->sim->runs();
+    const auto finish = [this, process, task, number, runs, sequence = push.sequence()] {
+      if (!Runs(*process, runs)) return;  // It was cancelled.
       checker_.Finishes(number);
       Note("executor", process->sim->number(), "finishes task",
            absl::StrCat(task->driver, "/", sequence));
@@ -838,19 +842,25 @@ class ClusterSim {
       clock_.After(task->run, finish);
       return;
     }
-    clock_.After(task->run, [this, process, task, finish, sequence = push.sequence()] {
-      if (process->sim->dead() || !process->sim->running().has_value() ||
-          process->sim->running()->sequence() != sequence)
-        return;
-      SubmitChildren(process, *task, finish);
+    clock_.After(task->run, [this, process, task, finish, runs] {
+      if (Runs(*process, runs)) SubmitChildren(process, *task, finish);
     });
+  }
+  // Whether the task that was the executor's `runs`th is still running.
+  static bool Runs(const ExecutorProcess& process, uint64_t runs) {
+    return !process.sim->dead() && process.sim->running().has_value() && process.sim->runs() == runs;
   }
 
   void CancelRunning(const std::shared_ptr<ExecutorProcess>& process, bool aborted) {
     const v1::PushTask push = *process->sim->running();
     const auto driver = drivers_.find(process->sim->held()->lease().driver());
     if (driver == drivers_.end() || !driver->second->tasks.at(push.sequence())->cooperates) return;
-    clock_.After(absl::Milliseconds(1), [process, aborted, sequence = push.sequence()] {
+    clock_.After(absl::Milliseconds(1), [this, process, aborted, runs = process->sim->runs(), sequence = push.sequence()] {
+      if (!Runs(*process, runs)) return;
+      if (process->nested != nullptr && process->nested->when_children_end != nullptr) {
+        process->nested->when_children_end = nullptr;
+        Step(process->nested, client::TaskWaits{false, process->sim->held()->lease()}, "waits no longer");
+      }
       process->sim->FinishTask(
           sequence, aborted ? absl::AbortedError("aborted") : absl::CancelledError("cancelled"),
           "");
@@ -871,6 +881,7 @@ class ClusterSim {
     }
     const std::shared_ptr<DriverProcess> nested = process->nested;
     nested->children_left = task.children;
+    ++nested->family;
     nested->when_children_end = [this, process, nested, lease, finish = std::move(finish)] {
       if (process->sim->dead()) return;
       Step(nested, client::TaskWaits{false, lease}, "waits no longer");
@@ -883,6 +894,7 @@ class ClusterSim {
       child->run = prng_.Between(absl::Microseconds(50), absl::Milliseconds(300));
       child->max_retries = 3;
       child->class_name = "child";
+      child->family = nested->family;
       Submit(nested, child, nested->classes[0].first, {});
     }
     Step(nested, client::TaskWaits{true, lease}, "waits");
@@ -1149,7 +1161,8 @@ class ClusterSim {
     if (options_.plant == Plant::kCompleteTwice && task->number == 2)
       checker_.Completes(*task, complete.status, complete.value);
     driver->values[task->number] = complete.value;
-    if (!driver->nested || driver->children_left == 0 || --driver->children_left > 0) return;
+    if (!driver->nested || task->family != driver->family || --driver->children_left > 0) return;
+    if (driver->when_children_end == nullptr) return;
     clock_.After(absl::ZeroDuration(), std::exchange(driver->when_children_end, nullptr));
   }
   void Do(const DriverPtr& driver, const client::Print& print, Broke&) {

@@ -45,6 +45,7 @@ class SimExecutor : public std::enable_shared_from_this<SimExecutor> {
   const std::string& socket() const { return socket_; }
   const std::optional<v1::AssignLease>& held() const { return held_; }
   const std::optional<v1::PushTask>& running() const { return running_; }
+  uint64_t runs() const { return runs_; }  // Tasks started so far.
   uint64_t driver_connection() const { return connection_; }
 
  private:
