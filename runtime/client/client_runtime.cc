@@ -53,6 +53,7 @@ class RunningRuntime final : public ClientRuntime {
     config.address = options.address;
     config.start = MonotonicNow();
     config.reconnect_timeout = options.reconnect_timeout;
+    *config.hello.mutable_protocol() = OurProtocol();
     config.hello.set_name(options.program);
     config.hello.set_pid(getpid());
     config.hello.set_host_id(host_id_);

@@ -278,7 +278,6 @@ void DriverCore::On(const HeadUp&) {
   v1::DriverMessage message;
   v1::DriverHello& hello = *message.mutable_hello();
   hello = config_.hello;
-  *hello.mutable_protocol() = OurProtocol();
   hello.set_driver(config_.driver);
   hello.set_resumed(was_welcomed_);
   for (const auto& [number, lease] : leases_) {

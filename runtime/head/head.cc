@@ -47,6 +47,10 @@ class RunningHead final : public Head, public HeadListener {
     config.head = RandomId();
     config.address = Address();
     config.pid = getpid();
+    config.protocol = OurProtocol();
+    config.check_peer = [address = config.address](const v1::Protocol& theirs) {
+      return CheckPeer(theirs, address);
+    };
     config.start = MonotonicNow();
     config.node_timeout = options_.node_timeout;
     core_ = std::make_unique<HeadCore>(config);

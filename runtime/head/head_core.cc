@@ -329,6 +329,10 @@ void HeadCore::UpdateContention() {
   }
 }
 
+absl::Status HeadCore::CheckPeer(const v1::Protocol& theirs) const {
+  return config_.check_peer ? config_.check_peer(theirs) : absl::OkStatus();
+}
+
 HeadCore::Request* HeadCore::Find(const v1::LeaseKey& key) {
   return const_cast<Request*>(std::as_const(*this).Find(key));
 }

@@ -13,6 +13,7 @@
 // Thread-safety: none; the head's one thread owns it.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <set>
 #include <string>
@@ -29,8 +30,11 @@
 namespace muster::head {
 
 struct HeadConfig {
-  uint64_t head = 1;    // Drawn at random for each start.
-  std::string address;  // "127.0.0.1:6379", for messages.
+  uint64_t head = 1;      // Drawn at random for each start.
+  std::string address;    // "127.0.0.1:6379", for messages.
+  v1::Protocol protocol;  // What this head says of itself.
+  // Whether a driver or worker that says this of itself may stay; absent: all may.
+  std::function<absl::Status(const v1::Protocol& theirs)> check_peer;
   int pid = 0;
   absl::Time start{};
   absl::Duration node_timeout = absl::Seconds(10);
@@ -172,6 +176,7 @@ class HeadCore {
 
   Request* Find(const v1::LeaseKey& key);
   const Request* Find(const v1::LeaseKey& key) const;
+  absl::Status CheckPeer(const v1::Protocol& theirs) const;
   v1::LeaseKey KeyOf(const Request& request, int bundle) const;
   void Tell(const Driver& driver, v1::ToDriver message);
   void Tell(const Node& node, v1::ToWorker message);

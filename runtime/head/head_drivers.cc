@@ -11,7 +11,7 @@
 namespace muster::head {
 
 void HeadCore::OnHello(ConnectionId connection, const v1::DriverHello& hello) {
-  if (absl::Status status = CheckPeer(hello.protocol(), config_.address); !status.ok()) {
+  if (absl::Status status = CheckPeer(hello.protocol()); !status.ok()) {
     SayLine(absl::StrCat("refused driver ", hello.name(), ": ", status.message()), true);
     Refuse(connection, /*worker=*/false, status);
     return;
@@ -33,7 +33,7 @@ void HeadCore::OnHello(ConnectionId connection, const v1::DriverHello& hello) {
   driver_of_[connection] = driver.id;
 
   v1::ToDriver welcome;
-  *welcome.mutable_welcome()->mutable_protocol() = OurProtocol();
+  *welcome.mutable_welcome()->mutable_protocol() = config_.protocol;
   welcome.mutable_welcome()->set_head(config_.head);
   Tell(driver, std::move(welcome));
   if (contended_) {

@@ -11,7 +11,7 @@
 namespace muster::head {
 
 void HeadCore::OnHello(ConnectionId connection, const v1::WorkerHello& hello) {
-  if (absl::Status status = CheckPeer(hello.protocol(), config_.address); !status.ok()) {
+  if (absl::Status status = CheckPeer(hello.protocol()); !status.ok()) {
     SayLine(absl::StrCat("refused a worker (pid ", hello.pid(), "): ", status.message()), true);
     Refuse(connection, /*worker=*/true, status);
     return;
@@ -85,7 +85,7 @@ void HeadCore::Join(ConnectionId connection, const v1::WorkerHello& hello) {
   Node& joined = nodes_.emplace(id, std::move(node)).first->second;
 
   v1::ToWorker welcome;
-  *welcome.mutable_welcome()->mutable_protocol() = OurProtocol();
+  *welcome.mutable_welcome()->mutable_protocol() = config_.protocol;
   welcome.mutable_welcome()->set_head(config_.head);
   welcome.mutable_welcome()->set_node_name(name);
   Tell(joined, std::move(welcome));
@@ -176,7 +176,7 @@ void HeadCore::Rejoin(Node& node, ConnectionId connection, const v1::WorkerHello
   node.heard = now_;
   node_of_[connection] = node.id;
   v1::ToWorker welcome;
-  *welcome.mutable_welcome()->mutable_protocol() = OurProtocol();
+  *welcome.mutable_welcome()->mutable_protocol() = config_.protocol;
   welcome.mutable_welcome()->set_head(config_.head);
   welcome.mutable_welcome()->set_node_name(node.name);
   Tell(node, std::move(welcome));

@@ -38,6 +38,7 @@ class RunningWorker final : public Worker {
     config.worker = RandomId();
     config.start = MonotonicNow();
     config.drain_timeout = options.drain_timeout;
+    *config.hello.mutable_protocol() = OurProtocol();
     config.hello.set_name(options.name);
     config.hello.set_host_id(options.host_id.empty() ? HostId() : options.host_id);
     config.hello.set_host(options.host);

@@ -68,7 +68,6 @@ void WorkerCore::SendHello() {
   v1::WorkerMessage message;
   v1::WorkerHello& hello = *message.mutable_hello();
   hello = config_.hello;
-  *hello.mutable_protocol() = OurProtocol();
   hello.set_worker(config_.worker);
   hello.set_joined_head(joined_head_);
   for (const auto& [id, lease] : leases_) {
