@@ -396,7 +396,7 @@ void DriverCore::On(const Tick&) {
     if (found == leases_.end()) continue;
     Lease& lease = *found->second;
     if (lease.state == LeaseState::kBroken && now_ >= lease.broken_at + config_.reason_timeout) {
-      SettleBroken(lease, lease.broken_why, "");
+      SettleBroken(lease, std::string(lease.broken_why), "");  // A copy: it forgets the lease.
     } else if (lease.state == LeaseState::kOpen && now_ >= lease.run_deadline) {
       if (lease.group != 0) {
         OnRankTimeout(*groups_.at(lease.group), lease);

@@ -139,10 +139,13 @@ class ClusterSim {
     healed_ = true;
     network_.spike = absl::ZeroDuration();
     if (head_ == nullptr) StartHead();
-    for (auto& [number, worker] : workers_) Thaw(worker);
-    plan_.workers.push_back(BigWorker());
-    plan_.labels.push_back(BigLabels());
-    StartWorker(plan_.workers.size() - 1);
+    const auto workers = workers_;  // One that thaws may end.
+    for (const auto& [number, worker] : workers) Thaw(worker);
+    if (!plan_.small) {
+      plan_.workers.push_back(BigWorker());
+      plan_.labels.push_back(BigLabels());
+      StartWorker(plan_.workers.size() - 1);
+    }
     clock_.After(absl::Seconds(5), [this] { CancelNowhere(); });
     const absl::Time by = clock_.now() + kDrainWithin;
     clock_.RunUntil(clock_.now() + absl::Seconds(6), failed);
@@ -505,9 +508,6 @@ class ClusterSim {
     ArmTick(head);
   }
   void Do(HeadProcess& head, const head::ToDriver& to) {
-    if (options_.plant == Plant::kDropGranted && to.message.has_granted() &&
-        !std::exchange(planted_, true))
-      return;
     const auto stream = head.streams.find(to.connection);
     if (stream != head.streams.end()) SendToProcess(stream->second, to.message.SerializeAsString());
   }
@@ -720,7 +720,7 @@ class ClusterSim {
     workers_.erase(worker->number);
   }
 
-  void Thaw(const WorkerPtr& worker) {
+  void Thaw(WorkerPtr worker) {
     if (!worker->frozen) return;
     Note("worker", worker->number, "thaws");
     worker->frozen = false;
@@ -848,18 +848,21 @@ class ClusterSim {
   }
   // Whether the task that was the executor's `runs`th is still running.
   static bool Runs(const ExecutorProcess& process, uint64_t runs) {
-    return !process.sim->dead() && process.sim->running().has_value() && process.sim->runs() == runs;
+    return !process.sim->dead() && process.sim->running().has_value() &&
+           process.sim->runs() == runs;
   }
 
   void CancelRunning(const std::shared_ptr<ExecutorProcess>& process, bool aborted) {
     const v1::PushTask push = *process->sim->running();
     const auto driver = drivers_.find(process->sim->held()->lease().driver());
     if (driver == drivers_.end() || !driver->second->tasks.at(push.sequence())->cooperates) return;
-    clock_.After(absl::Milliseconds(1), [this, process, aborted, runs = process->sim->runs(), sequence = push.sequence()] {
+    clock_.After(absl::Milliseconds(1), [this, process, aborted, runs = process->sim->runs(),
+                                         sequence = push.sequence()] {
       if (!Runs(*process, runs)) return;
       if (process->nested != nullptr && process->nested->when_children_end != nullptr) {
         process->nested->when_children_end = nullptr;
-        Step(process->nested, client::TaskWaits{false, process->sim->held()->lease()}, "waits no longer");
+        Step(process->nested, client::TaskWaits{false, process->sim->held()->lease()},
+             "waits no longer");
       }
       process->sim->FinishTask(
           sequence, aborted ? absl::AbortedError("aborted") : absl::CancelledError("cancelled"),
@@ -948,6 +951,7 @@ class ClusterSim {
     config.address = "head:6379";
     config.start = clock_.now();
     config.idle_lease = plan_.idle_lease;
+    config.reconnect_timeout = plan_.reconnect_timeout;
     config.requests_max = plan_.requests_max;
     config.tasks_per_push_max = plan_.tasks_per_push_max;
     config.queued_tasks_max = plan_.queued_tasks_max;
@@ -972,13 +976,15 @@ class ClusterSim {
   void StartDriver(int tasks, absl::Duration within) {
     const std::shared_ptr<DriverProcess> driver = MakeDriver(0, nullptr);
     for (int64_t i = prng_.Between(1, 5); i > 0; --i) {
-      DrawnSpec drawn = DrawSpec(prng_);
+      DrawnSpec drawn = DrawSpec(prng_, plan_.small);
       drawn.spec.set_name(absl::StrCat("class", i));
       const client::ClassNumber number = driver->core->AddClass(drawn.spec);
       driver->classes.emplace_back(number, std::move(drawn));
     }
     for (int i = 0; i < tasks; ++i) {
-      clock_.After(prng_.Between(absl::ZeroDuration(), within), [this, driver] {
+      const absl::Duration at =
+          plan_.burst ? within / 2 : prng_.Between(absl::ZeroDuration(), within);
+      clock_.After(at, [this, driver] {
         if (!driver->dead) SubmitDrawn(driver);
       });
     }
@@ -990,9 +996,10 @@ class ClusterSim {
     DrawnSpec drawn;
     client::ClassNumber task_class = 0;
     if (group) {
-      drawn = DrawSpec(prng_);
+      drawn = DrawSpec(prng_, plan_.small);
       task->ranks = static_cast<uint32_t>(prng_.Between(1, 3));
-      // The big worker must be able to hold it.
+      // The big worker, or one of the small ones, must be able to hold it.
+      if (plan_.small) task->ranks = 1;
       if (drawn.spec.choices(0).resources().gpus() > 10000) task->ranks = 1;
       drawn.spec.set_bundles(task->ranks);
       drawn.spec.set_name("group");
@@ -1015,7 +1022,8 @@ class ClusterSim {
       task->timeout = prng_.Between(absl::Milliseconds(1), absl::Seconds(3));
       task->may_fail = true;
     }
-    if (!group && prng_.Percent(8)) task->children = static_cast<int>(prng_.Between(1, 4));
+    if (!group && prng_.Percent(plan_.small ? 30 : 8))
+      task->children = static_cast<int>(prng_.Between(1, 4));
     std::vector<client::ArgumentSlot> arguments;
     if (driver->last_task > 0 && prng_.Percent(25)) {
       for (int64_t i = prng_.Between(1, 3); i > 0; --i) {
@@ -1110,6 +1118,9 @@ class ClusterSim {
   }
   using Broke = std::vector<client::LeaseBroke>;
   void Do(const DriverPtr& driver, const client::ToHead& to, Broke&) {
+    if (options_.plant == Plant::kDropRequest && to.message.has_request() &&
+        driver->stream != nullptr && !std::exchange(planted_, true))
+      return;
     SendToHead(driver->stream, to.message.SerializeAsString());
   }
   void Do(const DriverPtr& driver, const struct client::Connect& connect, Broke& broke) {

@@ -16,7 +16,7 @@ enum class Plant {
   kNone,
   kExitTooSoon,    // A worker hears that an executor has ended while it still runs.
   kCompleteTwice,  // A result counts again.
-  kDropGranted,    // One grant is lost without its link being lost.
+  kDropRequest,    // A request is lost without its link being lost.
 };
 
 struct SimOptions {

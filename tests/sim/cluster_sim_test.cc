@@ -25,7 +25,7 @@ void ExpectGoodRun(uint64_t seed) {
 TEST_P(ClusterSimTest, EveryTaskEndsExactlyOnce) { ExpectGoodRun(GetParam()); }
 
 INSTANTIATE_TEST_SUITE_P(Seeds, ClusterSimTest, ::testing::Range<uint64_t>(1, 65),
-                         [](const auto& info) { return absl::StrCat(info.param); });
+                         [](const auto& one) { return absl::StrCat(one.param); });
 
 // A seed that nobody chose: each commit tries another.
 TEST(ClusterSimCommitTest, EveryTaskEndsExactlyOnce) {
@@ -52,11 +52,11 @@ TEST_P(ClusterSimCanary, PlantedFaultIsFound) {
 
 INSTANTIATE_TEST_SUITE_P(Plants, ClusterSimCanary,
                          ::testing::Values(Plant::kExitTooSoon, Plant::kCompleteTwice,
-                                           Plant::kDropGranted),
-                         [](const auto& info) {
-                           return info.param == Plant::kExitTooSoon     ? "ExitTooSoon"
-                                  : info.param == Plant::kCompleteTwice ? "CompleteTwice"
-                                                                        : "DropGranted";
+                                           Plant::kDropRequest),
+                         [](const auto& one) {
+                           return one.param == Plant::kExitTooSoon     ? "ExitTooSoon"
+                                  : one.param == Plant::kCompleteTwice ? "CompleteTwice"
+                                                                       : "DropRequest";
                          });
 
 }  // namespace

@@ -69,12 +69,16 @@ SimPlan DrawPlan(Prng& prng) {
     plan.labels.push_back(
         MakeLabels(prng.Percent(50) ? "H100" : "L4", prng.Percent(50) ? "spot" : "on-demand"));
   }
+  plan.small = prng.Percent(20);
+  plan.burst = prng.Percent(20);
   plan.drivers = static_cast<int>(prng.Between(1, 3));
-  plan.tasks_per_driver = static_cast<int>(prng.Between(10, 100));
+  plan.tasks_per_driver = static_cast<int>(prng.Between(10, plan.burst ? 200 : 100));
   plan.load_time = prng.Between(absl::Seconds(2), absl::Seconds(30));
   plan.delay_max = prng.Between(absl::Microseconds(20), absl::Milliseconds(20));
   plan.node_timeout = prng.Between(absl::Seconds(2), absl::Seconds(10));
   plan.idle_lease = prng.Between(absl::ZeroDuration(), absl::Seconds(1));
+  plan.reconnect_timeout =
+      prng.Percent(20) ? prng.Between(absl::Seconds(1), absl::Seconds(5)) : absl::Seconds(60);
   if (prng.Percent(50)) plan.requests_max = static_cast<size_t>(prng.Between(1, 4));
   if (prng.Percent(50)) plan.tasks_per_push_max = static_cast<size_t>(prng.Between(1, 4));
   if (prng.Percent(10)) plan.queued_tasks_max = static_cast<size_t>(prng.Between(1, 20));
@@ -116,11 +120,11 @@ std::string SimPlan::ToString() const {
 v1::NodeResources BigWorker() { return MakeWorker(8, 4, 4); }
 std::vector<v1::Entry> BigLabels() { return MakeLabels("H100", "on-demand"); }
 
-DrawnSpec DrawSpec(Prng& prng) {
+DrawnSpec DrawSpec(Prng& prng, bool small) {
   DrawnSpec drawn;
   v1::RequestSpec& spec = drawn.spec;
   spec.set_bundles(1);
-  switch (prng.Below(12)) {
+  switch (small ? prng.Below(3) : prng.Below(12)) {
     case 0:
     case 1:
       *spec.add_choices() = MakeChoice(kUnit, 0);

@@ -13,12 +13,16 @@ namespace muster::sim {
 struct SimPlan {
   std::vector<v1::NodeResources> workers;
   std::vector<std::vector<v1::Entry>> labels;  // By worker.
+  bool small =
+      false;  // Plain CPU tasks only, that every worker can hold: no help comes at the end.
+  bool burst = false;  // A driver's tasks all come at once.
   int drivers = 1;
   int tasks_per_driver = 10;
   absl::Duration load_time{};  // Tasks come, and faults, during this.
   absl::Duration delay_max{};
   absl::Duration node_timeout{};
   absl::Duration idle_lease{};
+  absl::Duration reconnect_timeout{};
   size_t requests_max = 256;
   size_t tasks_per_push_max = 512;
   size_t queued_tasks_max = 1'000'000;
@@ -53,6 +57,6 @@ struct DrawnSpec {
   v1::RequestSpec spec;
   bool nowhere = false;  // No node will ever do.
 };
-DrawnSpec DrawSpec(Prng& prng);
+DrawnSpec DrawSpec(Prng& prng, bool small);
 
 }  // namespace muster::sim
