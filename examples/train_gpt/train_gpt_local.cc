@@ -2,12 +2,10 @@
 //   train_gpt_local --ranks 2 --steps 1000 --checkpoints /tmp/gpt
 
 #include <cstdio>
-#include <cstdlib>
-#include <functional>
-#include <map>
 #include <string>
 
 #include "examples/train_gpt/local.h"
+#include "examples/train_gpt/options.h"
 #include "examples/train_gpt/trainer.h"
 
 namespace {
@@ -28,64 +26,6 @@ constexpr char kHelp[] =
     "recover\n"
     "Example: train_gpt_local --ranks 2 --checkpoints /tmp/gpt --kill_at_step 520\n";
 
-// Fills in the options; empty if all is well, else what is wrong.
-std::string Parse(int argc, char** argv, TrainConfig& config, LocalOptions& local) {
-  const auto integer = [](auto& to) {
-    return [&to](const std::string& value) {
-      char* end = nullptr;
-      to = static_cast<std::decay_t<decltype(to)>>(strtoll(value.c_str(), &end, 10));
-      return !value.empty() && *end == '\0' && value[0] != '-';
-    };
-  };
-  const auto real = [](double& to) {
-    return [&to](const std::string& value) {
-      char* end = nullptr;
-      to = strtod(value.c_str(), &end);
-      return !value.empty() && *end == '\0' && to >= 0;
-    };
-  };
-  const auto text = [](std::string& to) {
-    return [&to](const std::string& value) {
-      to = value;
-      return true;
-    };
-  };
-  const std::map<std::string, std::function<bool(const std::string&)>> options = {
-      {"--ranks", integer(local.ranks)},
-      {"--max_restarts", integer(local.max_restarts)},
-      {"--kill_at_step", integer(local.kill_at_step)},
-      {"--steps", integer(config.steps)},
-      {"--batch", integer(config.batch)},
-      {"--layers", integer(config.layers)},
-      {"--heads", integer(config.heads)},
-      {"--width", integer(config.width)},
-      {"--context", integer(config.context)},
-      {"--seed", integer(config.seed)},
-      {"--warm_up", integer(config.warm_up)},
-      {"--checkpoint_every", integer(config.checkpoint_every)},
-      {"--sample_bytes", integer(config.sample_bytes)},
-      {"--learning_rate", real(config.learning_rate)},
-      {"--temperature", real(config.temperature)},
-      {"--text", text(config.text)},
-      {"--checkpoints", text(config.checkpoints)},
-  };
-  for (int i = 1; i < argc; ++i) {
-    std::string name = argv[i];
-    std::string value;
-    const size_t equals = name.find('=');
-    if (equals != std::string::npos) {
-      value = name.substr(equals + 1);
-      name.resize(equals);
-    } else if (i + 1 < argc) {
-      value = argv[++i];
-    }
-    const auto option = options.find(name);
-    if (option == options.end()) return "unknown option " + name;
-    if (!option->second(value)) return name + ": \"" + value + "\" is not a number it can take";
-  }
-  return local.ranks < 1 ? "--ranks must be at least 1" : "";
-}
-
 void Print(const Progress& progress) {
   if (!progress.note.empty()) {
     printf("%s\n", progress.note.c_str());
@@ -105,7 +45,13 @@ int main(int argc, char** argv) {
   }
   TrainConfig config;
   LocalOptions local;
-  if (const std::string wrong = Parse(argc, argv, config, local); !wrong.empty()) {
+  train_gpt::Options options = train_gpt::TrainOptions(config);
+  options["--ranks"] = train_gpt::ReadInteger(local.ranks);
+  options["--max_restarts"] = train_gpt::ReadInteger(local.max_restarts);
+  options["--kill_at_step"] = train_gpt::ReadInteger(local.kill_at_step);
+  std::string wrong = train_gpt::ParseOptions(argc, argv, options);
+  if (wrong.empty() && local.ranks < 1) wrong = "--ranks must be at least 1";
+  if (!wrong.empty()) {
     fprintf(stderr, "train_gpt_local: %s\n%s", wrong.c_str(), kHelp);
     return 2;
   }
