@@ -41,7 +41,7 @@ constexpr char kHelp[] =
     "else on demand.\n"
     "  --checkpoints DIR (needed; every node must reach it)  --text FILE (the Bible of Debian's "
     "bible-kjv)\n"
-    "  --ranks N (2)  --max_restarts N (3)  --steps N (1500)  --batch N (24)  --layers N (4)  "
+    "  --ranks N (2)  --max_restarts N (3)  --steps N (1000)  --batch N (24)  --layers N (4)  "
     "--heads N (4)\n"
     "  --width N (128)  --context N (64)  --learning_rate X (2e-3)  --warm_up N (100)  --seed N "
     "(1)\n"
