@@ -99,6 +99,7 @@ class HeadCore {
     std::set<NodeId> nodes;  // That have run something for it.
     std::optional<Flush> flush;
     bool package_asked = false;
+    std::optional<v1::LeaseKey> lends;  // The lease whose task waits for this driver's tasks.
 
     // It has ended; the record stays until the last of its leases has.
     bool over() const { return connection == 0 && away_since == absl::InfiniteFuture(); }
@@ -141,7 +142,8 @@ class HeadCore {
   void OnCancel(Driver& driver, uint64_t number);
   void OnReturn(Driver& driver, const v1::ReturnLease& message);
   void OnKill(Driver& driver, const v1::KillLease& message);
-  void OnBlocked(const v1::LeaseBlocked& message);
+  void OnBlocked(Driver& driver, const v1::LeaseBlocked& message);
+  void Lend(const v1::LeaseKey& key, bool lent);
   void OnFlush(Driver& driver, uint64_t sequence);
   void FlushedBy(Driver& driver, NodeId node);
   void EndDriver(uint64_t driver, const std::string& why);
