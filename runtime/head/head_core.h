@@ -170,6 +170,7 @@ class HeadCore {
   void AnswerIfComplete(uint64_t query, bool now);
   v1::ExplainReply MakeReply(const Query& query) const;
   void FillWaiting(const v1::FoundTask& task, uint64_t driver, v1::ExplainReply& reply) const;
+  std::string NameOf(NodeId id) const;  // Also of one that has not come (back).
   void FillRunning(const v1::FoundTask& task, v1::ExplainReply& reply) const;
 
   Request* Find(const v1::LeaseKey& key);
