@@ -74,7 +74,7 @@ void HeadCore::On(const FromDriver& from) {
       OnKill(driver, from.message.kill_lease());
       break;
     case v1::DriverMessage::kBlocked:
-      OnBlocked(from.message.blocked());
+      OnBlocked(driver, from.message.blocked());
       break;
     case v1::DriverMessage::kBacklog:
       driver.backlog = from.message.backlog();

@@ -103,6 +103,7 @@ class HeadCore {
     std::set<NodeId> nodes;  // That have run something for it.
     std::optional<Flush> flush;
     bool package_asked = false;
+    std::optional<v1::LeaseKey> lends;  // The lease whose task waits for this driver's tasks.
 
     // It has ended; the record stays until the last of its leases has.
     bool over() const { return connection == 0 && away_since == absl::InfiniteFuture(); }
@@ -145,7 +146,8 @@ class HeadCore {
   void OnCancel(Driver& driver, uint64_t number);
   void OnReturn(Driver& driver, const v1::ReturnLease& message);
   void OnKill(Driver& driver, const v1::KillLease& message);
-  void OnBlocked(const v1::LeaseBlocked& message);
+  void OnBlocked(Driver& driver, const v1::LeaseBlocked& message);
+  void Lend(const v1::LeaseKey& key, bool lent);
   void OnFlush(Driver& driver, uint64_t sequence);
   void FlushedBy(Driver& driver, NodeId node);
   void EndDriver(uint64_t driver, const std::string& why);
@@ -172,6 +174,7 @@ class HeadCore {
   void AnswerIfComplete(uint64_t query, bool now);
   v1::ExplainReply MakeReply(const Query& query) const;
   void FillWaiting(const v1::FoundTask& task, uint64_t driver, v1::ExplainReply& reply) const;
+  std::string NameOf(NodeId id) const;  // Also of one that has not come (back).
   void FillRunning(const v1::FoundTask& task, v1::ExplainReply& reply) const;
 
   Request* Find(const v1::LeaseKey& key);

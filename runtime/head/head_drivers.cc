@@ -29,6 +29,8 @@ void HeadCore::OnHello(ConnectionId connection, const v1::DriverHello& hello) {
   driver.connection = connection;
   driver.seen = true;
   driver.hello = hello;
+  // It says again what it lends.
+  if (const auto lends = std::exchange(driver.lends, std::nullopt)) Lend(*lends, false);
   if (driver.hello.job() == 0) driver.hello.set_job(hello.driver());
   driver_of_[connection] = driver.id;
 
@@ -150,12 +152,17 @@ void HeadCore::OnKill(Driver& driver, const v1::KillLease& message) {
   StopLeaseOn(nodes_.at(lease.node), message.lease(), true, message.why());
 }
 
-void HeadCore::OnBlocked(const v1::LeaseBlocked& message) {
-  const Request* request = Find(message.lease());
-  if (request == nullptr || message.lease().bundle() >= request->leases.size()) return;
-  if (request->leases[message.lease().bundle()].state != LeaseState::kStarted) return;
-  Schedule(sched::LeaseBlocked{request->id, static_cast<int>(message.lease().bundle()),
-                               message.blocked()});
+// Kept with the driver: the lease may not be known yet to a head that has just been started.
+void HeadCore::OnBlocked(Driver& driver, const v1::LeaseBlocked& message) {
+  driver.lends.reset();
+  if (message.blocked()) driver.lends = message.lease();
+  Lend(message.lease(), message.blocked());
+}
+
+void HeadCore::Lend(const v1::LeaseKey& key, bool lent) {
+  const Request* request = Find(key);
+  if (request == nullptr || key.bundle() >= request->leases.size()) return;
+  Schedule(sched::LeaseBlocked{request->id, static_cast<int>(key.bundle()), lent});
 }
 
 void HeadCore::OnFlush(Driver& driver, uint64_t sequence) {
@@ -198,6 +205,7 @@ void HeadCore::EndDriver(uint64_t id, const std::string& why) {
     if (!requests_.at(request).granted) waiting.push_back(number);
   }
   for (uint64_t number : waiting) OnCancel(driver, number);
+  if (const auto lends = std::exchange(driver.lends, std::nullopt)) Lend(*lends, false);
   v1::ToWorker ended;
   ended.mutable_driver_ended()->set_driver(id);
   ended.mutable_driver_ended()->set_job_ended(driver.hello.job() == id);

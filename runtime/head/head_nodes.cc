@@ -96,7 +96,10 @@ void HeadCore::Join(ConnectionId connection, const v1::WorkerHello& hello) {
       "node ", name, " joined",
       adopted.empty() ? "" : absl::StrCat(" with ", adopted.size(), " running leases")));
   Schedule(sched::NodeJoined{id, name, *std::move(labels), *std::move(total), std::move(adopted)});
-  for (auto& [driver_id, driver] : drivers_) AskForPackage(driver);
+  for (auto& [driver_id, driver] : drivers_) {
+    AskForPackage(driver);
+    if (driver.lends.has_value()) Lend(*driver.lends, true);
+  }
 }
 
 // A lease from before this head's memory. Its driver may be here already (and may even have asked

@@ -122,10 +122,12 @@ v1::ExplainReply HeadCore::MakeReply(const Query& query) const {
 
 void HeadCore::FillWaiting(const v1::FoundTask& task, uint64_t driver,
                            v1::ExplainReply& reply) const {
-  const auto& requests = drivers_.at(driver).requests;
-  const auto number = requests.find(task.request());
   std::optional<sched::Explanation> why;
-  if (number != requests.end()) why = scheduler_.Explain(number->second, now_);
+  if (const auto known = drivers_.find(driver);
+      known != drivers_.end()) {  // It may have ended since.
+    const auto number = known->second.requests.find(task.request());
+    if (number != known->second.requests.end()) why = scheduler_.Explain(number->second, now_);
+  }
   if (!why.has_value()) {
     reply.set_text(absl::StrCat(
         task.name(), " waits in its driver for a lease that runs other tasks of its class; ",
@@ -135,7 +137,7 @@ void HeadCore::FillWaiting(const v1::FoundTask& task, uint64_t driver,
   if (why->granted) {
     reply.set_text(absl::StrCat(task.name(),
                                 " is about to start: its executor is being made ready on ",
-                                nodes_.at(why->placements.front().node).name, "\n"));
+                                NameOf(why->placements.front().node), "\n"));
     return;
   }
   why->before_in_class = static_cast<int>(task.before_in_class());
@@ -147,6 +149,11 @@ void HeadCore::FillWaiting(const v1::FoundTask& task, uint64_t driver,
   reply.set_text(sched::ToText(*why, task.name(), now_));
 }
 
+std::string HeadCore::NameOf(NodeId id) const {
+  const auto node = nodes_.find(id);
+  return node == nodes_.end() ? "that is not back since the head's start" : node->second.name;
+}
+
 void HeadCore::FillRunning(const v1::FoundTask& task, v1::ExplainReply& reply) const {
   const Request* request = Find(task.lease());
   if (request == nullptr || task.lease().bundle() >= request->leases.size()) {
@@ -154,7 +161,7 @@ void HeadCore::FillRunning(const v1::FoundTask& task, v1::ExplainReply& reply) c
     return;
   }
   const Lease& lease = request->leases[task.lease().bundle()];
-  reply.set_node(nodes_.at(lease.node).name);
+  reply.set_node(NameOf(lease.node));
   reply.set_choice(lease.placement.choice());
   reply.set_text(absl::StrCat(task.name(), " runs on node ", reply.node(), " by choice ",
                               lease.placement.choice() + 1, " of ", request->spec.choices_size(),

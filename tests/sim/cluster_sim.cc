@@ -897,6 +897,7 @@ class ClusterSim {
       child->run = prng_.Between(absl::Microseconds(50), absl::Milliseconds(300));
       child->max_retries = 3;
       child->class_name = "child";
+      child->may_fail = plan_.queued_tasks_max < 1000;
       child->family = nested->family;
       Submit(nested, child, nested->classes[0].first, {});
     }
