@@ -430,7 +430,7 @@ void DriverCore::On(const Tick&) {
   if (now_ >= next_backlog_) SendBacklog();
 }
 
-void DriverCore::FailQueued(TaskClass& task_class, const absl::Status& status) {
+void DriverCore::FailQueued(TaskClass& task_class, const absl::Status& status, const char* joint) {
   std::vector<TaskNumber> failed;
   for (TaskNumber number : task_class.queue) {
     const auto task = tasks_.find(number);
@@ -441,7 +441,7 @@ void DriverCore::FailQueued(TaskClass& task_class, const absl::Status& status) {
     if (task == tasks_.end()) continue;
     Finish(
         number,
-        absl::Status(status.code(), absl::StrCat(task->second->call.name, ": ", status.message())),
+        absl::Status(status.code(), absl::StrCat(task->second->call.name, joint, status.message())),
         nullptr);
   }
   task_class.queue.clear();

@@ -285,7 +285,8 @@ class DriverCore {
   void Finish(TaskNumber task, absl::Status status, Value value);
   void FinishDependents(const std::vector<TaskNumber>& dependents, TaskNumber producer,
                         const absl::Status& status, const Value& value);
-  void FailQueued(TaskClass& task_class, const absl::Status& status);
+  // Each fails with its function's name, `joint` and what `status` says.
+  void FailQueued(TaskClass& task_class, const absl::Status& status, const char* joint = ": ");
   Task* NextQueued(TaskClass& task_class);  // Taken off the queue; null if none.
   void Pump(TaskClass& task_class);         // Pushes what leases take, asks for more or fewer.
   void PushTo(TaskClass& task_class, Lease& lease, size_t most);

@@ -123,7 +123,8 @@ void DriverCore::OnInfeasible(const v1::Infeasible& message) {
     task_class.requests.erase(message.request());
     request_class_.erase(wanted);
     FailQueued(task_class,
-               absl::FailedPreconditionError(absl::StrCat("can run nowhere: ", message.reason())));
+               absl::FailedPreconditionError(absl::StrCat("can run nowhere: ", message.reason())),
+               " ");
     return;
   }
   const bool news = task_class.infeasible != message.reason();

@@ -78,6 +78,8 @@ void RunLocalCluster(int report_fd, int lifeline_fd) {
   }
   head::HeadOptions head_options;
   head_options.port = 0;
+  head_options.infeasible_grace =
+      absl::ZeroDuration();  // Its one node is there before anyone asks.
   head_options.package_directory = absl::StrCat(directory, "/packages");
   absl::StatusOr<std::unique_ptr<head::Head>> head = head::Head::Start(head_options);
   absl::StatusOr<worker::WorkerOptions> node = DescribeNode();
@@ -88,9 +90,11 @@ void RunLocalCluster(int report_fd, int lifeline_fd) {
   }
   node->address = absl::StrCat("127.0.0.1:", (*head)->port());
   node->directory = directory;
+  node->on_joined = [report_fd, address = node->address] {
+    Report(report_fd, absl::StrCat("at ", address));
+    close(report_fd);
+  };
   std::unique_ptr<worker::Worker> worker = worker::Worker::Create(*node);
-  Report(report_fd, absl::StrCat("at ", node->address));
-  close(report_fd);
   std::thread lifeline([lifeline_fd, &worker] {
     char byte = 0;
     while (read(lifeline_fd, &byte, 1) < 0 && errno == EINTR) {

@@ -16,6 +16,9 @@ struct HeadOptions {
   std::string host = "127.0.0.1";
   int port = 6379;  // 0: the kernel picks.
   absl::Duration node_timeout = absl::Seconds(10);
+  // How long a head that may have forgotten its nodes waits for them before it calls a request
+  // infeasible.
+  absl::Duration infeasible_grace = absl::Seconds(2);
   std::string package_directory;
   size_t mailbox_max =
       1 << 20;  // Messages; beyond it a connection's batch is refused by closing it.

@@ -67,6 +67,10 @@ class RunningWorker final : public Worker {
         std::swap(mails, mailbox_);
       }
       for (auto& mail : mails) Step(std::move(mail));
+      if (core_->welcomed() && !joined_) {
+        joined_ = true;
+        if (options_.on_joined) options_.on_joined();
+      }
       if (MonotonicNow() >= core_->NextTick()) Step(Tick{});
       if (reconnect_) {
         reconnect_ = false;
@@ -269,6 +273,7 @@ class RunningWorker final : public Worker {
   std::unique_ptr<WorkerLink> link_;
   absl::Time say_down_at_ = absl::InfinitePast();  // The link's callbacks', one at a time.
   bool reconnect_ = false;
+  bool joined_ = false;
   std::atomic<bool> leaving_{false};
   std::optional<absl::Status> ended_;
   std::deque<v1::WorkerMessage> kept_;  // Output for a head that is away.

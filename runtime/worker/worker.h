@@ -5,6 +5,7 @@
 // any thread.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -23,6 +24,7 @@ struct WorkerOptions {
   v1::NodeResources resources;
   std::string directory;  // Logs of executors ("logs/") and fetched applications ("packages/").
   absl::Duration drain_timeout = absl::Seconds(30);
+  std::function<void()> on_joined;  // Once, when the head has taken the node in.
   // Another identity than this machine's, so that programs are fetched and reached as if from far
   // away: for tests.
   std::string host_id;

@@ -227,7 +227,8 @@ TEST(ApiTest, InfeasibleTaskFailsWhereAsked) {
                       .Remote(1, 2))
           .status();
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_THAT(std::string(status.message()), AllOf(HasSubstr("Add"), HasSubstr("H100")));
+  EXPECT_THAT(std::string(status.message()),
+              AllOf(HasSubstr("Add can run nowhere: needs 1 CPU"), HasSubstr("H100")));
 }
 
 TEST(ApiTest, BadOptionsComeBackFromGet) {
