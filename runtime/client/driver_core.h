@@ -285,6 +285,7 @@ class DriverCore {
   void Finish(TaskNumber task, absl::Status status, Value value);
   void FinishDependents(const std::vector<TaskNumber>& dependents, TaskNumber producer,
                         const absl::Status& status, const Value& value);
+  absl::Status HeadIsGone() const;
   void FailQueued(TaskClass& task_class, const absl::Status& status);
   Task* NextQueued(TaskClass& task_class);  // Taken off the queue; null if none.
   void Pump(TaskClass& task_class);         // Pushes what leases take, asks for more or fewer.
