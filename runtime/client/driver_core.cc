@@ -70,6 +70,7 @@ absl::Time DriverCore::NextTick() const {
       case GroupState::kNeedsArguments:
         break;
       case GroupState::kLeasing:
+        if (gave_up_on_head_) next = std::min(next, now_);
         if (!group->infeasible.empty()) next = std::min(next, group->next_print);
         break;
       case GroupState::kRunning:
@@ -376,18 +377,9 @@ void DriverCore::On(FromHead& from) {
 void DriverCore::On(const Tick&) {
   if (!welcomed_ && !gave_up_on_head_ && now_ >= head_away_since_ + config_.reconnect_timeout) {
     gave_up_on_head_ = true;
-    const absl::Status status = absl::UnavailableError(
-        absl::StrCat(head_away_why_.empty() ? absl::StrCat("no muster head at ", config_.address)
-                                            : head_away_why_,
-                     " (waited ", absl::FormatDuration(config_.reconnect_timeout), " for it)"));
     for (auto& [number, task_class] : classes_) {
-      if (task_class->leases.empty()) FailQueued(*task_class, status);
+      if (task_class->leases.empty()) FailQueued(*task_class, HeadIsGone());
     }
-    std::vector<TaskNumber> leasing;
-    for (const auto& [number, group] : groups_) {
-      if (group->state == GroupState::kLeasing) leasing.push_back(number);
-    }
-    for (TaskNumber number : leasing) FinishGroup(number, status, nullptr);
   }
   std::vector<LeaseNumber> numbers;
   for (const auto& [number, lease] : leases_) numbers.push_back(number);
@@ -520,7 +512,17 @@ void DriverCore::PushTo(TaskClass& task_class, Lease& lease, size_t most) {
   if (push.tasks_size() > 0) actions_->push_back(ToExecutor{lease.number, std::move(message)});
 }
 
+absl::Status DriverCore::HeadIsGone() const {
+  return absl::UnavailableError(absl::StrCat(
+      head_away_why_.empty() ? absl::StrCat("no muster head at ", config_.address) : head_away_why_,
+      " (waited ", absl::FormatDuration(config_.reconnect_timeout), " for it)"));
+}
+
 void DriverCore::UpdateRequests(TaskClass& task_class) {
+  if (gave_up_on_head_ && task_class.queued > 0 && task_class.leases.empty()) {
+    FailQueued(task_class, HeadIsGone());
+    return;
+  }
   size_t wanted = 0;
   if (task_class.queued > 0) {
     const double leases = static_cast<double>(task_class.leases.size());
@@ -532,11 +534,6 @@ void DriverCore::UpdateRequests(TaskClass& task_class) {
     }
   }
   while (task_class.requests.size() < wanted) {
-    if (gave_up_on_head_ && !welcomed_) {
-      FailQueued(task_class,
-                 absl::UnavailableError(absl::StrCat("no muster head at ", config_.address)));
-      return;
-    }
     const uint64_t request = ++last_request_;
     task_class.requests.insert(request);
     request_class_[request] = task_class.number;

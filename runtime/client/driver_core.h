@@ -285,6 +285,7 @@ class DriverCore {
   void Finish(TaskNumber task, absl::Status status, Value value);
   void FinishDependents(const std::vector<TaskNumber>& dependents, TaskNumber producer,
                         const absl::Status& status, const Value& value);
+  absl::Status HeadIsGone() const;
   // Each fails with its function's name, `joint` and what `status` says.
   void FailQueued(TaskClass& task_class, const absl::Status& status, const char* joint = ": ");
   Task* NextQueued(TaskClass& task_class);  // Taken off the queue; null if none.

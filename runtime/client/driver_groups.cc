@@ -277,6 +277,13 @@ void DriverCore::FinishGroup(TaskNumber number, absl::Status status, Value value
 }
 
 void DriverCore::TickGroup(Group& group) {
+  if (group.state == GroupState::kLeasing && gave_up_on_head_) {
+    const absl::Status gone = HeadIsGone();
+    FinishGroup(group.number,
+                absl::Status(gone.code(), absl::StrCat(group.call.name, ": ", gone.message())),
+                nullptr);
+    return;
+  }
   if (group.state == GroupState::kLeasing && !group.infeasible.empty() &&
       now_ >= group.next_print) {
     PrintInfeasible(group.call.name, group.infeasible, group.next_print);
