@@ -15,6 +15,7 @@
 #include <iostream>
 #include <memory>
 #include <optional>
+#include <thread>
 #include <typeinfo>
 #include <utility>
 #include <vector>
@@ -347,7 +348,10 @@ class RunningExecutor final : public ExecutorContext {
   void AbortRank(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     client::ClientRuntime* runtime = client::TheRuntime();
     if (place_.has_value() && runtime != nullptr) runtime->AbortStore(*place_, status);
-    if (collectives_ != nullptr) collectives_->Abort(std::string(status.message()));
+    // On a thread of its own: it waits for the rank's other threads, which may want our mutex.
+    std::thread([collectives = *collectives_, why = std::string(status.message())]() mutable {
+      collectives.Abort(why);
+    }).detach();
   }
 
   // --- Tasks ---

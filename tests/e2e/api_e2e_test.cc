@@ -329,6 +329,28 @@ TEST(GroupTest, DeathOfARankReleasesTheOthersAndStartsAgain) {
             std::chrono::seconds(25));  // Not the store's 30 s.
 }
 
+int SumUntilADeath(std::string marker) {
+  const auto group = muster::CurrentGroup();
+  if (group.generation > 0) return group.generation;
+  float one = 1;
+  for (int round = 0;; ++round) {
+    const absl::Status status = group.collectives.AllReduceSum(&one, 1);
+    if (group.rank == 1 && round == 3) raise(SIGKILL);
+    if (status.ok()) continue;
+    if (status.code() == absl::StatusCode::kAborted) std::ofstream(marker) << status.message();
+    throw std::runtime_error(std::string(status.message()));
+  }
+}
+TEST(GroupTest, SurvivorInASumHearsOfTheDeathBeforeItIsKilled) {
+  const std::string marker = TempPath("survivor");
+  const auto generations =
+      muster::Get(muster::Group<SumUntilADeath>({.ranks = 2, .max_restarts = 1}).Remote(marker));
+  ASSERT_TRUE(generations.ok()) << generations.status();
+  EXPECT_THAT(*generations, ::testing::ElementsAre(1, 1));
+  EXPECT_TRUE(std::filesystem::exists(marker));
+  std::filesystem::remove(marker);
+}
+
 int AlwaysDies() {
   if (muster::CurrentGroup().rank == 1) raise(SIGKILL);
   (void)muster::CurrentGroup().store.Get("never", absl::Seconds(30));
