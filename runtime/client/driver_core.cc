@@ -65,6 +65,10 @@ absl::Time DriverCore::NextTick() const {
     if (!task_class->infeasible.empty() && task_class->queued > 0)
       next = std::min(next, task_class->next_print);
   }
+  for (const auto& [number, task_class] : classes_) {
+    if (task_class->queued == 0 || !task_class->requests.empty()) continue;
+    next = std::min(next, task_class->progress_at + config_.request_more_from);
+  }
   for (const auto& [number, group] : groups_) {
     switch (group->state) {
       case GroupState::kNeedsArguments:
@@ -408,6 +412,7 @@ void DriverCore::On(const Tick&) {
     }
   }
   for (auto& [number, task_class] : classes_) {
+    if (task_class->queued > 0 && task_class->requests.empty()) UpdateRequests(*task_class);
     if (!task_class->infeasible.empty() && task_class->queued > 0 &&
         now_ >= task_class->next_print) {
       PrintInfeasible(FrontName(*task_class), task_class->infeasible, task_class->next_print);
@@ -477,7 +482,7 @@ void DriverCore::Pump(TaskClass& task_class) {
 }
 
 void DriverCore::PushTo(TaskClass& task_class, Lease& lease, size_t most) {
-  if (lease.hold || lease.run_deadline != absl::InfiniteFuture())
+  if (lease.hold)
     return;  // A task with a timeout goes alone.
   v1::ToExecutor message;
   v1::PushTasks& push = *message.mutable_push();
@@ -509,7 +514,9 @@ void DriverCore::PushTo(TaskClass& task_class, Lease& lease, size_t most) {
       break;
     }
   }
-  if (push.tasks_size() > 0) actions_->push_back(ToExecutor{lease.number, std::move(message)});
+  if (push.tasks_size() == 0) return;
+  task_class.progress_at = now_;
+  actions_->push_back(ToExecutor{lease.number, std::move(message)});
 }
 
 absl::Status DriverCore::HeadIsGone() const {
@@ -528,7 +535,9 @@ void DriverCore::UpdateRequests(TaskClass& task_class) {
     const double leases = static_cast<double>(task_class.leases.size());
     const double wait_ns =
         task_class.run_ns * static_cast<double>(task_class.queued) / std::max(leases, 1.0);
-    if (task_class.leases.empty() || task_class.run_ns < 0 ||
+    // Whatever its tasks took so far: what runs now may take long.
+    const bool stalls = now_ >= task_class.progress_at + config_.request_more_from;
+    if (task_class.leases.empty() || task_class.run_ns < 0 || stalls ||
         wait_ns > absl::ToDoubleNanoseconds(config_.request_more_from)) {
       wanted = std::min(task_class.queued, config_.requests_max);
     }

@@ -205,6 +205,7 @@ class DriverCore {
     std::set<LeaseNumber> ready;   // Of these, the ones that take tasks.
     std::set<uint64_t> requests;   // Waiting at the head.
     double run_ns = -1;            // Moving mean; negative: none has finished.
+    absl::Time progress_at{};      // When a lease came, or tasks were pushed or through.
     int start_failures = 0;        // In a row.
     std::string infeasible;        // Why, while it is.
     absl::Time next_print{};

@@ -38,6 +38,7 @@ void DriverCore::OnGranted(const v1::Granted& granted) {
   request_class_.erase(wanted);
   task_class.requests.erase(request);
   task_class.start_failures = 0;
+  task_class.progress_at = now_;
   task_class.infeasible.clear();
   auto lease = std::make_unique<Lease>();
   lease->number = ++last_lease_;
@@ -193,6 +194,7 @@ void DriverCore::OnResults(Lease& lease, v1::TaskResults& results) {
              absl::Status(static_cast<absl::StatusCode>(result.code()), result.message()), nullptr);
     }
   }
+  task_class.progress_at = now_;
   if (lease.in_flight.empty()) {
     lease.hold = false;
     lease.idle_since = now_;

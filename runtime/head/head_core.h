@@ -118,6 +118,9 @@ class HeadCore {
     bool draining = false;
     absl::Time heard{};
     v1::WorkerHello hello;
+    // Leases that it had when it joined and that are to be killed, by key: what they are to the
+    // scheduler.
+    absl::btree_map<std::string, std::pair<RequestId, int>> doomed;
   };
   struct Query {
     std::set<ConnectionId> pending;

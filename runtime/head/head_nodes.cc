@@ -7,6 +7,7 @@
 #include "runtime/head/head_core.h"
 #include "runtime/wire/convert.h"
 #include "runtime/wire/protocol.h"
+#include "scheduler/base/check.h"
 
 namespace muster::head {
 
@@ -138,6 +139,11 @@ void HeadCore::Adopt(Node& node, const v1::HeldLease& held,
   if (key.bundle() >= request.leases.size() ||
       request.leases[key.bundle()].state != LeaseState::kNone) {  // Granted anew elsewhere.
     StopLeaseOn(node, key, true, "it was granted again");
+    // Until the worker says that it has ended it holds what it holds.
+    const sched::HeldLease doomed{RequestId{++last_request_}, static_cast<int>(key.bundle()),
+                                  *std::move(spec), *std::move(placement)};
+    node.doomed[key.SerializeAsString()] = {doomed.request, doomed.bundle};
+    adopted.push_back(doomed);
     return;
   }
   Lease& lease = request.leases[key.bundle()];
@@ -191,6 +197,18 @@ void HeadCore::Rejoin(Node& node, ConnectionId connection, const v1::WorkerHello
              held.lease().bundle() == key.bundle();
     });
   };
+  std::vector<sched::LeaseFinished> freed;
+  for (auto doomed = node.doomed.begin(); doomed != node.doomed.end();) {
+    v1::LeaseKey key;
+    MUSTER_CHECK(key.ParseFromString(doomed->first));
+    if (holds(key)) {
+      ++doomed;
+      continue;
+    }
+    freed.push_back({doomed->second.first, doomed->second.second});
+    doomed = node.doomed.erase(doomed);
+  }
+  for (const sched::LeaseFinished& finished : freed) Schedule(finished);
   std::vector<v1::LeaseKey> missing;
   for (const auto& [id, request] : requests_) {
     for (size_t bundle = 0; bundle < request.leases.size(); ++bundle) {
@@ -241,6 +259,13 @@ void HeadCore::OnStarted(Node& node, const v1::LeaseStarted& started) {
 }
 
 void HeadCore::OnEnded(Node& node, const v1::LeaseEnded& message) {
+  if (const auto doomed = node.doomed.find(message.lease().SerializeAsString());
+      doomed != node.doomed.end()) {
+    const sched::LeaseFinished finished{doomed->second.first, doomed->second.second};
+    node.doomed.erase(doomed);
+    Schedule(finished);
+    return;
+  }
   Request* request = Find(message.lease());
   if (request == nullptr || message.lease().bundle() >= request->leases.size()) return;
   if (request->leases[message.lease().bundle()].node != node.id) return;
@@ -291,6 +316,7 @@ void HeadCore::LoseNode(Node& node, const std::string& why, Presence presence) {
       actions_->push_back(CloseConnection{connection});
     }
   }
+  node.doomed.clear();
   const NodeId id = node.id;
   for (auto& [driver_id, driver] : drivers_) {
     if (driver.flush.has_value()) FlushedBy(driver, id);
