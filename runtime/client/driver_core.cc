@@ -482,8 +482,7 @@ void DriverCore::Pump(TaskClass& task_class) {
 }
 
 void DriverCore::PushTo(TaskClass& task_class, Lease& lease, size_t most) {
-  if (lease.hold)
-    return;  // A task with a timeout goes alone.
+  if (lease.hold) return;  // A task with a timeout goes alone.
   v1::ToExecutor message;
   v1::PushTasks& push = *message.mutable_push();
   while (most-- > 0) {
