@@ -482,7 +482,8 @@ void DriverCore::Pump(TaskClass& task_class) {
 }
 
 void DriverCore::PushTo(TaskClass& task_class, Lease& lease, size_t most) {
-  if (lease.hold) return;  // A task with a timeout goes alone.
+  // A task with a timeout goes alone.
+  if (lease.hold || lease.run_deadline != absl::InfiniteFuture()) return;
   v1::ToExecutor message;
   v1::PushTasks& push = *message.mutable_push();
   while (most-- > 0) {

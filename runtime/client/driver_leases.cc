@@ -179,6 +179,7 @@ void DriverCore::OnResults(Lease& lease, v1::TaskResults& results) {
       OnRankResult(*groups_.at(lease.group), lease.rank, *results.mutable_results(0));
     return;
   }
+  const LeaseNumber number = lease.number;  // It may be closed below.
   TaskClass& task_class = *classes_.at(lease.task_class);
   for (v1::TaskResult& result : *results.mutable_results()) {
     const auto at = std::find(lease.in_flight.begin(), lease.in_flight.end(), result.sequence());
@@ -205,7 +206,6 @@ void DriverCore::OnResults(Lease& lease, v1::TaskResults& results) {
       task_class.ready.insert(lease.number);
     }
   }
-  const LeaseNumber number = lease.number;
   Pump(task_class);
   const auto still = leases_.find(number);
   if (still != leases_.end() && contended_ && still->second->in_flight.empty() &&
