@@ -52,8 +52,9 @@ void HeadCore::OnHello(ConnectionId connection, const v1::DriverHello& hello) {
 
   // What the driver no longer wants or holds ends; what it has not heard of is said again.
   std::vector<uint64_t> unwanted;
-  for (const auto& [number, id] : driver.requests) {
-    const Request& request = requests_.at(id);
+  for (const auto& entry : driver.requests) {
+    const uint64_t number = entry.first;
+    const Request& request = requests_.at(entry.second);
     const bool waits =
         std::find(hello.waits().begin(), hello.waits().end(), number) != hello.waits().end();
     if (!request.granted) {

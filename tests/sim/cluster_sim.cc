@@ -720,7 +720,7 @@ class ClusterSim {
     workers_.erase(worker->number);
   }
 
-  void Thaw(WorkerPtr worker) {
+  void Thaw(const WorkerPtr& worker) {
     if (!worker->frozen) return;
     Note("worker", worker->number, "thaws");
     worker->frozen = false;

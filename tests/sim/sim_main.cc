@@ -13,6 +13,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "tests/sim/cluster_sim.h"
@@ -60,10 +61,9 @@ int RunMany(uint64_t first, uint64_t last) {
              WTERMSIG(status));
     failed.push_back(seed);
   }
-  printf("%llu seeds, %zu failed", static_cast<unsigned long long>(last - first + 1),
-         failed.size());
-  for (uint64_t seed : failed) printf(" %llu", static_cast<unsigned long long>(seed));
-  printf("\n");
+  const std::string text = absl::StrCat(last - first + 1, " seeds, ", failed.size(), " failed ",
+                                        absl::StrJoin(failed, " "), "\n");
+  fputs(text.c_str(), stdout);
   return failed.empty() ? 0 : 1;
 }
 
