@@ -100,8 +100,35 @@ std::string Text(const Rejected& a) {
 std::string Text(const LeaseLost& a) {
   return absl::StrCat("lost ", Lease(a.request, a.bundle), " node=", a.node.ToString());
 }
+std::string Text(const Notice& a) {
+  return absl::StrCat(
+      "notice ", Lease(a.request, a.bundle), " reason=", ToString(a.reason),
+      a.deadline ? absl::StrCat(" deadline=", absl::FormatTime(*a.deadline, absl::UTCTimeZone()))
+                 : "",
+      " why=", Quoted(a.why));
+}
+std::string Text(const Revoke& a) {
+  return absl::StrCat("revoke ", Lease(a.request, a.bundle), " reason=", ToString(a.reason),
+                      " why=", Quoted(a.why));
+}
 
 }  // namespace
+
+std::string ToString(LeavingReason reason) {
+  switch (reason) {
+    case LeavingReason::kDraining:
+      return "draining";
+    case LeavingReason::kUnhealthy:
+      return "unhealthy";
+    case LeavingReason::kPreempted:
+      return "preempted";
+    case LeavingReason::kRecalled:
+      return "recalled";
+    case LeavingReason::kReturnToPreferred:
+      return "return_to_preferred";
+  }
+  return "";
+}
 
 std::string ToString(const Event& event) {
   return std::visit([](const auto& what) { return Text(what); }, event.what);

@@ -118,7 +118,34 @@ struct LeaseLost {
   NodeId node{};
 };
 
-using Action = std::variant<Grant, Infeasible, Rejected, LeaseLost>;
+// Why a lease is to end before its work is done.
+enum class LeavingReason {
+  kDraining,           // Its node goes away.
+  kUnhealthy,          // Its device is in quarantine.
+  kPreempted,          // Work of higher priority needs what it holds.
+  kRecalled,           // Its time slice is over, and others wait.
+  kReturnToPreferred,  // An earlier choice of its own has room again.
+};
+std::string ToString(LeavingReason reason);  // "preempted"
+
+// The holder of the lease is asked to save its work and give the lease back by `deadline` (absent:
+// when the node goes, which nobody knows yet). Nothing is free before LeaseFinished comes.
+struct Notice {
+  RequestId request{};
+  int bundle = 0;
+  LeavingReason reason = LeavingReason::kDraining;
+  std::optional<absl::Time> deadline{};
+  std::string why{};  // "request 7 of priority 5 (Train) needs its GPUs"
+};
+// The deadline of a Notice is over: the lease is to be killed. LeaseFinished follows, as ever.
+struct Revoke {
+  RequestId request{};
+  int bundle = 0;
+  LeavingReason reason = LeavingReason::kDraining;
+  std::string why{};
+};
+
+using Action = std::variant<Grant, Infeasible, Rejected, LeaseLost, Notice, Revoke>;
 
 std::string ToString(const Event& event);
 

@@ -364,6 +364,8 @@ void DriverCore::On(FromHead& from) {
       if (draining.state != LeaseState::kOpen) break;
       v1::ToExecutor message;
       message.mutable_drain()->set_deadline_in_ns(from.message.draining().deadline_in_ns());
+      message.mutable_drain()->set_reason(from.message.draining().reason());
+      message.mutable_drain()->set_why(from.message.draining().why());
       actions_->push_back(ToExecutor{draining.number, std::move(message)});
       if (draining.task_class == 0) break;
       classes_.at(draining.task_class)->ready.erase(draining.number);

@@ -318,6 +318,30 @@ void HeadCore::Apply(const sched::LeaseLost& lost) {
   EndLease(found->second, lost.bundle, std::move(ended), /*tell_scheduler=*/false);
 }
 
+void HeadCore::Apply(const sched::Notice& notice) {
+  const auto found = requests_.find(notice.request);
+  if (found == requests_.end()) return;
+  v1::ToDriver message;
+  v1::LeaseDraining& draining = *message.mutable_draining();
+  *draining.mutable_lease() = KeyOf(found->second, notice.bundle);
+  if (notice.deadline) {  // 0 would say that there is none.
+    draining.set_deadline_in_ns(
+        std::max(absl::ToInt64Nanoseconds(*notice.deadline - now_), int64_t{1}));
+  }
+  draining.set_reason(ToString(notice.reason));
+  draining.set_why(notice.why);
+  Tell(drivers_.at(found->second.driver), std::move(message));
+}
+
+void HeadCore::Apply(const sched::Revoke& revoke) {
+  const auto found = requests_.find(revoke.request);
+  if (found == requests_.end()) return;
+  const Lease& lease = found->second.leases[revoke.bundle];
+  if (lease.state != LeaseState::kStarting && lease.state != LeaseState::kStarted) return;
+  StopLeaseOn(nodes_.at(lease.node), KeyOf(found->second, revoke.bundle), /*kill=*/true,
+              absl::StrCat(ToString(revoke.reason), ": ", revoke.why));
+}
+
 void HeadCore::UpdateContention() {
   const bool contended = scheduler_.HasWaiting();
   if (contended == contended_) return;

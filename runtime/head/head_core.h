@@ -141,6 +141,8 @@ class HeadCore {
   void Apply(const sched::Infeasible& infeasible);
   void Apply(const sched::Rejected& rejected);
   void Apply(const sched::LeaseLost& lost);
+  void Apply(const sched::Notice& notice);
+  void Apply(const sched::Revoke& revoke);
   void UpdateContention();
 
   // Drivers (head_drivers.cc).
