@@ -57,22 +57,38 @@ std::vector<NodeView> Cluster::Views() const {
 
 SchedulingClass* Cluster::Use(const RequestSpec& spec) {
   SchedulingClass*& of = class_of_spec_[spec];
-  if (of == nullptr) {
-    const uint64_t id = next_class_++;
-    auto made = std::make_unique<SchedulingClass>(id, spec);
-    of = made.get();
-    classes_.emplace(id, std::move(made));
-    for (const Choice& choice : of->spec.choices) {
-      of->selectors.push_back(index_.Acquire(choice.selector, sorted_));
-    }
-    for (const Node* node : sorted_) of->Count(*node, +1);
-  }
+  if (of == nullptr) of = MakeClass(next_class_++, spec);
   if (of->idle_since) {
     idle_.erase(*of->idle_since);
     of->idle_since.reset();
   }
   ++of->requests;
   return of;
+}
+
+SchedulingClass* Cluster::MakeClass(uint64_t id, const RequestSpec& spec) {
+  auto made = std::make_unique<SchedulingClass>(id, spec);
+  SchedulingClass* const of = made.get();
+  classes_.emplace(id, std::move(made));
+  for (const Choice& choice : of->spec.choices) {
+    of->selectors.push_back(index_.Acquire(choice.selector, sorted_));
+  }
+  for (const Node* node : sorted_) of->Count(*node, +1);
+  return of;
+}
+
+SchedulingClass* Cluster::RestoreClass(uint64_t id, const RequestSpec& spec, uint64_t idle_since) {
+  if (class_of_spec_.contains(spec) || idle_.contains(idle_since)) return nullptr;
+  SchedulingClass* const of = MakeClass(id, spec);
+  class_of_spec_.emplace(spec, of);
+  of->idle_since = idle_since;
+  idle_.emplace(idle_since, of);
+  return of;
+}
+
+void Cluster::RestoreLost(NodeView view) {
+  lost_.push_back(std::move(view));
+  if (lost_.size() > static_cast<size_t>(lost_nodes_kept_)) lost_.pop_front();
 }
 
 void Cluster::Unuse(SchedulingClass* of) {

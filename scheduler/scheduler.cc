@@ -151,7 +151,9 @@ void Scheduler::Impl::On(const RequestCancelled& event) {
 
 void Scheduler::Impl::On(const LeaseFinished& event) {
   Request* const request = Find(event.request);
-  if (Running(request, event.bundle) == nullptr) return;
+  const Bundle* const bundle = Running(request, event.bundle);
+  if (bundle == nullptr) return;
+  if (!bundle->adopted) request->of->durations.Add(now_ - (request->since + request->waited));
   EndBundle(*request, event.bundle);
   ForgetIfEnded(*request);
 }
@@ -260,7 +262,7 @@ void Scheduler::Impl::Adopt(const HeldLease& held, Node& node) {
     if (waited) WaitForMissing(*request);
   }
   Bundle& bundle = request->bundles[held.bundle];
-  bundle = {.state = Bundle::State::kRunning, .may_overcommit = true, .placement = held.placement};
+  bundle = {.state = Bundle::State::kRunning, .may_overcommit = true, .adopted = true, .placement = held.placement};
   bundle.placement.node = node.id;
   node.leases.emplace(request->id, held.bundle);
   if (request->adopt_by && !request->Has(Bundle::State::kMissing)) {
@@ -296,6 +298,13 @@ std::optional<Explanation> Scheduler::Explain(RequestId request, absl::Time now)
 std::vector<WaitingClass> Scheduler::Waiting(absl::Time now) const { return impl_->Waiting(now); }
 std::vector<NodeView> Scheduler::Nodes() const { return impl_->Nodes(); }
 bool Scheduler::HasWaiting() const { return impl_->HasWaiting(); }
+Snapshot Scheduler::TakeSnapshot() const { return impl_->TakeSnapshot(); }
+absl::StatusOr<std::unique_ptr<Scheduler>> Scheduler::Load(const Snapshot& snapshot,
+                                                           std::vector<Action>& actions) {
+  auto scheduler = std::make_unique<Scheduler>(snapshot.config);
+  if (absl::Status status = scheduler->impl_->Load(snapshot, actions); !status.ok()) return status;
+  return scheduler;
+}
 void Scheduler::CheckInvariants() const { impl_->CheckInvariants(); }
 
 }  // namespace muster::sched

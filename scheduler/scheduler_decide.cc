@@ -178,6 +178,7 @@ void Scheduler::Impl::Reindex(SchedulingClass& of) {
   } else {
     of.blocked = false;  // Room that comes while none waits is not noted.
     of.said_infeasible = false;
+    of.infeasible_reason.clear();  // Nor are nodes that come and go.
   }
   if (of.indexed_key != key) {
     if (of.indexed_key) order_.erase(*of.indexed_key);

@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "scheduler/scheduler.h"
+#include "scheduler/snapshot.h"
 #include "scheduler/test_support.h"
 
 namespace muster::sched {
@@ -613,7 +614,7 @@ TEST_P(SchedulerOracleTest, DecidesAsTheSlowVersionDoes) {
                          .infeasible_grace = grace ? absl::Seconds(15) : absl::ZeroDuration()};
   config.idle_classes_kept = world.chance().Below(4);
   Scheduler scheduler(config);
-  Scheduler twin(config);
+  auto twin = std::make_unique<Scheduler>(config);
   Oracle oracle(start + config.infeasible_grace);
   absl::Time now = start;
   std::string history;
@@ -631,7 +632,7 @@ TEST_P(SchedulerOracleTest, DecidesAsTheSlowVersionDoes) {
     std::vector<Action> actions;
     scheduler.Step(event, actions);
     std::vector<Action> again;
-    twin.Step(event, again);
+    twin->Step(event, again);
     const std::vector<std::string> expected = Comparable(oracle.Step(event, texts));
     ASSERT_EQ(Comparable(actions), expected) << history;
     ASSERT_EQ(actions.size(), again.size());
@@ -639,6 +640,15 @@ TEST_P(SchedulerOracleTest, DecidesAsTheSlowVersionDoes) {
     ASSERT_EQ(scheduler.NextTick(), oracle.NextDue()) << history;
     scheduler.CheckInvariants();
     CheckReports(scheduler, oracle, now);
+    if (world.chance().OneIn(10)) {  // The twin goes on from a snapshot.
+      std::vector<Action> loading;
+      absl::StatusOr<std::unique_ptr<Scheduler>> loaded =
+          Scheduler::Load(twin->TakeSnapshot(), loading);
+      ASSERT_TRUE(loaded.ok()) << loaded.status() << "\n" << history;
+      ASSERT_TRUE(loading.empty()) << ToString(loading[0]) << "\n" << history;
+      twin = *std::move(loaded);
+      twin->CheckInvariants();
+    }
   }
 }
 
