@@ -115,6 +115,11 @@ class ClusterSim {
       : options_(options), prng_(seed), plan_(DrawPlan(prng_)), network_(clock_, prng_) {
     network_.delay_max = plan_.delay_max;
   }
+  ClusterSim(const ClusterSim&) = delete;
+  ClusterSim& operator=(const ClusterSim&) = delete;
+  ~ClusterSim() {
+    for (const auto& [id, driver] : drivers_) driver->when_children_end = nullptr;
+  }
 
   SimResult Run() {
     StartHead();
@@ -1217,6 +1222,7 @@ class ClusterSim {
     for (const auto& [number, task] : driver->tasks) {
       if (!crash || task->completions > 0) kept_.push_back(task);
     }
+    driver->when_children_end = nullptr;  // It keeps the executor alive, which keeps the driver.
     drivers_.erase(driver->id);
   }
 
