@@ -55,7 +55,7 @@ std::vector<NodeView> Cluster::Views() const {
   return views;
 }
 
-SchedulingClass* Cluster::Use(const RequestSpec& spec) {
+SchedulingClass* Cluster::Use(const SpecHandle& spec) {
   SchedulingClass*& of = class_of_spec_[spec];
   if (of == nullptr) of = MakeClass(next_class_++, spec);
   if (of->idle_since) {
@@ -66,7 +66,7 @@ SchedulingClass* Cluster::Use(const RequestSpec& spec) {
   return of;
 }
 
-SchedulingClass* Cluster::MakeClass(uint64_t id, const RequestSpec& spec) {
+SchedulingClass* Cluster::MakeClass(uint64_t id, const SpecHandle& spec) {
   auto made = std::make_unique<SchedulingClass>(id, spec);
   SchedulingClass* const of = made.get();
   classes_.emplace(id, std::move(made));
@@ -77,7 +77,7 @@ SchedulingClass* Cluster::MakeClass(uint64_t id, const RequestSpec& spec) {
   return of;
 }
 
-SchedulingClass* Cluster::RestoreClass(uint64_t id, const RequestSpec& spec, uint64_t idle_since) {
+SchedulingClass* Cluster::RestoreClass(uint64_t id, const SpecHandle& spec, uint64_t idle_since) {
   if (class_of_spec_.contains(spec) || idle_.contains(idle_since)) return nullptr;
   SchedulingClass* const of = MakeClass(id, spec);
   class_of_spec_.emplace(spec, of);
@@ -104,7 +104,7 @@ void Cluster::DropIdleClasses() {
     SchedulingClass* const oldest = idle_.begin()->second;
     idle_.erase(idle_.begin());
     for (const int selector : oldest->selectors) index_.Release(selector);
-    class_of_spec_.erase(oldest->spec);
+    class_of_spec_.erase(oldest->handle);
     classes_.erase(oldest->id);
   }
 }
@@ -122,7 +122,7 @@ void Cluster::CheckInvariants() const {
   MUSTER_CHECK(class_of_spec_.size() == classes_.size());
   for (const auto& [id, of] : classes_) {
     MUSTER_CHECK((of->requests == 0) == of->idle_since.has_value());
-    SchedulingClass fresh(0, of->spec);
+    SchedulingClass fresh(0, of->handle);
     fresh.selectors = of->selectors;
     for (const Node* node : sorted_) fresh.Count(*node, +1);
     MUSTER_CHECK(fresh.nodes_for_choice == of->nodes_for_choice);

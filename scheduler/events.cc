@@ -58,10 +58,10 @@ std::string Text(const NodeDraining& e) {
 }
 std::string Text(const NodeLost& e) { return absl::StrCat("lost node=", e.node.ToString()); }
 std::string Text(const Requested& e) {
-  std::string text = absl::StrCat("request id=", e.request.ToString(), " bundles=", e.spec.bundles,
-                                  " priority=", e.spec.priority,
-                                  e.spec.fail_if_infeasible ? " on_infeasible=fail" : "");
-  for (const Choice& choice : e.spec.choices) {
+  std::string text = absl::StrCat("request id=", e.request.ToString(), " bundles=", e.spec->bundles,
+                                  " priority=", e.spec->priority,
+                                  e.spec->fail_if_infeasible ? " on_infeasible=fail" : "");
+  for (const Choice& choice : e.spec->choices) {
     absl::StrAppend(&text, " choice={", choice.selector.ToString(), "} ",
                     Quoted(ToText(choice.resources)), " after=", absl::FormatDuration(choice.after),
                     " advance_on=", AdvanceOnToText(choice.advance_on));

@@ -84,7 +84,7 @@ Snapshot Scheduler::Impl::TakeSnapshot() const {
   to.lost_nodes.assign(cluster_.lost_nodes().begin(), cluster_.lost_nodes().end());
   for (const auto& [id, of] : cluster_.classes()) {
     to.classes.push_back({.id = id,
-                          .spec = of->spec,
+                          .spec = of->handle,
                           .idle_since = of->idle_since.value_or(0),
                           .durations = of->durations.values()});
   }
@@ -175,7 +175,7 @@ absl::Status Scheduler::Impl::LoadClasses(const Snapshot& snapshot) {
     if (from.idle_since >= snapshot.next_idle) {
       return Wrong("class ", from.id, ": idle_since is not below next_idle");
     }
-    if (const absl::Status status = Validate(from.spec); !status.ok()) {
+    if (const absl::Status status = Validate(*from.spec); !status.ok()) {
       return Wrong("class ", from.id, ": ", status.message());
     }
     const uint64_t rank = from.idle_since == 0 ? busy++ : from.idle_since;
@@ -209,7 +209,7 @@ absl::Status Scheduler::Impl::LoadRequest(const SnapshotRequest& from) {
     return Wrong(name, ": waited is longer than it has been there");
   }
   next_arrival_ = from.arrival;
-  Request& request = Add(from.request, of->second->spec);
+  Request& request = Add(from.request, of->second->handle);
   request.since = from.since;
   request.opened_at = from.opened_at;
   request.open = from.open;

@@ -38,7 +38,7 @@ struct SnapshotNode {
 // Classes are numbered in the order in which they came up; that order is that of some actions.
 struct SnapshotClass {
   uint64_t id = 0;
-  RequestSpec spec{};
+  SpecHandle spec{};
   uint64_t idle_since = 0;                  // 0: it has requests. Else they rank by it.
   std::vector<absl::Duration> durations{};  // Of its last leases, oldest first.
 };

@@ -141,6 +141,7 @@ class Writer {
 
   void Write(bool value) { text_ += value ? "true" : "false"; }
   void Write(const std::string& text) { text_ += Quoted(text); }
+  void Write(const sched::SpecHandle& spec) { Object(*spec); }
   void Write(const sched::LabelSelector& selector) { WriteMap(selector.ToMap()); }
   void Write(const sched::Labels& labels) { WriteMap(labels); }
   template <typename Tag>
@@ -388,6 +389,11 @@ class Reader {
   void Read(const Json& json, const std::string& path, std::optional<T>& value) {
     Read(json, path, value.emplace());
   }
+  void Read(const Json& json, const std::string& path, sched::SpecHandle& handle) {
+    sched::RequestSpec spec;
+    ReadObject(json, path, spec);
+    if (status_.ok()) handle = std::move(spec);
+  }
   void Read(const Json& json, const std::string& path, sched::Labels& labels) {
     labels.clear();
     ReadMap(json, path, labels);
@@ -478,7 +484,7 @@ absl::Status Check(const sched::Event& event) {
   if (joined == nullptr) return absl::OkStatus();
   MUSTER_RETURN_IF_ERROR(sched::Validate(joined->total));
   for (const sched::HeldLease& held : joined->held) {
-    MUSTER_RETURN_IF_ERROR(sched::Validate(held.spec));
+    MUSTER_RETURN_IF_ERROR(sched::Validate(*held.spec));
   }
   return absl::OkStatus();
 }
