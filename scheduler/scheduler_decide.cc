@@ -40,6 +40,7 @@ bool Scheduler::Impl::PlaceOne(SchedulingClass& of, Request& head) {
   const std::optional<Room> room =
       of.blocked ? FindRoom(of, head.open, grown_) : FindRoom(of, head.open, cluster_.index());
   if (!room) return false;
+  SurveyBefore(of, *room);
   Dequeue(head);
   PlaceBundle(head, *room);
   Granted(head);
@@ -54,10 +55,12 @@ bool Scheduler::Impl::PlaceGroup(SchedulingClass& of, Request& head) {
   while (head.bundles.size() < bundles) {
     const std::optional<Room> room = FindRoom(of, head.open, cluster_.index());
     if (!room) break;
+    if (head.bundles.empty()) SurveyBefore(of, *room);
     PlaceBundle(head, *room);
   }
   if (head.bundles.size() < bundles) {
     TakeBackBundles(head);
+    decisions_.DropSurvey();
     for (Node* node : cluster_.nodes()) {
       if (!node->usable()) continue;
       const int64_t missing = static_cast<int64_t>(bundles - head.bundles.size());
@@ -100,6 +103,7 @@ void Scheduler::Impl::TakeBackBundles(Request& request) {
 
 void Scheduler::Impl::Granted(Request& request) {
   request.waited = now_ - request.since;
+  RecordGrant(request);
   SayGrant(request);
 }
 
