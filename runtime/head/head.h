@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "scheduler/decisions.h"
 
 namespace muster::head {
 
@@ -20,6 +21,10 @@ struct HeadOptions {
   // infeasible.
   absl::Duration infeasible_grace = absl::Seconds(2);
   std::string package_directory;
+  std::string record_events;  // A file; empty: nothing is recorded.
+  int64_t record_bytes_max = int64_t{256} << 20;
+  int decisions_kept = 4096;
+  sched::DecisionDetail decision_detail = sched::DecisionDetail::kSampled;
   size_t mailbox_max =
       1 << 20;  // Messages; beyond it a connection's batch is refused by closing it.
 };
