@@ -52,10 +52,10 @@ class Cluster {
 
   const int lost_nodes_kept_;
   const int idle_classes_kept_;
+  SelectorIndex index_;  // Outlives the nodes.
   absl::btree_map<NodeId, std::unique_ptr<Node>> nodes_;
   std::vector<Node*> sorted_;
   std::deque<NodeView> lost_;  // Oldest loss first.
-  SelectorIndex index_;
 
   absl::btree_map<uint64_t, std::unique_ptr<SchedulingClass>> classes_;
   absl::flat_hash_map<SpecHandle, SchedulingClass*> class_of_spec_;

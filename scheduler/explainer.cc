@@ -23,9 +23,8 @@ std::string Alternatives(const std::vector<std::string>& values) {
   return absl::StrCat(absl::StrJoin(values.begin(), values.end() - 1, ", "), " or ", values.back());
 }
 
-const std::string* Find(const Labels& labels, const std::string& key) {
-  const auto found = labels.find(key);
-  return found == labels.end() ? nullptr : &found->second;
+const std::string* Find(const NodeLabels& labels, const std::string& key) {
+  return labels.Find(key);
 }
 
 // --- Resources ---

@@ -45,9 +45,9 @@ int64_t FillFrom(const SchedulingClass& of, int start, int open, const Node& nod
 
 std::optional<Room> FindRoom(const SchedulingClass& of, int open, const SelectorIndex& index) {
   for (int i = 0; i < open; ++i) {
-    BestFit fit(of.spec.choices[i].resources);
-    for (Node* node : index.nodes(of.selectors[i])) fit.Look(node);
-    if (fit.best() != nullptr) return Room{.node = fit.best(), .choice = i};
+    Node* const best =
+        index.capacity().BestFit(index.matched(of.selectors[i]), of.spec.choices[i].resources);
+    if (best != nullptr) return Room{.node = best, .choice = i};
   }
   return std::nullopt;
 }

@@ -71,7 +71,7 @@ void Scheduler::Impl::On(const NodeJoined& event) {
 
 void Scheduler::Impl::On(const NodeChanged& event) {
   Node* const node = cluster_.FindNode(event.node);
-  if (node == nullptr || node->labels == WithAliases(event.labels)) return;
+  if (node == nullptr || Labels(node->labels) == WithAliases(event.labels)) return;
   cluster_.Relabel(node, event.labels);
   topology_changed_ = true;
   Grew(*node);

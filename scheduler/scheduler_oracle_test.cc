@@ -20,8 +20,30 @@ using ::muster::testing::Chance;
 using ::muster::testing::SlowMatches;
 
 constexpr int64_t kUnit = Amount::kUnit;
+constexpr int64_t kSomeMemory = int64_t{50} << 20;
 
 // --- The second version ---
+
+// How many steps of best fit an amount of CPUs is: a sixteenth each up to one CPU, then eight for
+// each doubling.
+int64_t SlowCpuStep(int64_t cpus) {
+  int64_t step = 0;
+  int64_t sixteenths = 0;
+  while (true) {
+    int64_t wide = 1;
+    while (16 * wide <= sixteenths) wide *= 2;
+    sixteenths += wide;
+    if (cpus * 16 < sixteenths * kUnit) return step;
+    ++step;
+  }
+}
+
+// How many of 64 MiB, 128 MiB, ... an amount of memory reaches.
+int64_t SlowMemoryStep(int64_t bytes) {
+  int64_t step = 0;
+  for (int64_t reached = int64_t{64} << 20; reached <= bytes; reached *= 2) ++step;
+  return step;
+}
 
 struct SlowNode {
   uint64_t id = 0;
@@ -229,7 +251,7 @@ class Oracle {
                                            std::map<uint64_t, SlowNode>& nodes) {
     for (size_t c = 0; c < r.opened.size(); ++c) {
       const Resources& needs = r.spec.choices[c].resources;
-      std::optional<std::tuple<bool, int64_t, int64_t, int64_t, int64_t, uint64_t>> best;
+      std::optional<std::tuple<bool, int64_t, int64_t, int64_t, int64_t, int64_t, uint64_t>> best;
       for (const auto& [id, node] : nodes) {
         if (!node.usable_link || node.draining || !Matches(r, c, node)) continue;
         const auto shares = node.Fit(needs);
@@ -238,12 +260,14 @@ class Oracle {
         if (needs.gpus > 0 && needs.gpus < kUnit) left = node.devices[(*shares)[0].device];
         int64_t free = 0;
         for (const int64_t device : node.devices) free += device;
-        const auto score = std::make_tuple(needs.gpus == 0 && !node.devices.empty(), left, free,
-                                           node.cpus, node.memory, id);
+        const int64_t whole = std::count(node.devices.begin(), node.devices.end(), kUnit);
+        const auto score =
+            std::make_tuple(needs.gpus == 0 && !node.devices.empty(), left, free, whole,
+                            SlowCpuStep(node.cpus), SlowMemoryStep(node.memory), id);
         if (!best || score < *best) best = score;
       }
       if (!best) continue;
-      SlowNode& node = nodes.at(std::get<5>(*best));
+      SlowNode& node = nodes.at(std::get<6>(*best));
       Placement placement{.node = {node.id}, .choice = static_cast<int>(c), .resources = needs};
       placement.devices = *node.Fit(needs);
       node.Add(needs, placement.devices, -1, true);
@@ -503,7 +527,7 @@ class World {
     join.labels = RandomLabels();
     join.total.cpus = kUnit * chance_.Below(5);
     join.total.gpu_devices = gpu_nodes_ ? chance_.Below(4) : 0;
-    join.total.memory_bytes = chance_.Below(4);
+    join.total.memory_bytes = kSomeMemory * chance_.Below(4);
     if (chance_.OneIn(3)) join.total.custom["license"] = kUnit;
     return join;
   }
@@ -512,7 +536,7 @@ class World {
     Resources r;
     r.cpus = chance_.Of<int64_t>({0, kUnit / 2, kUnit, kUnit, 2 * kUnit});
     r.gpus = chance_.Of<int64_t>({0, 0, kUnit / 4, kUnit / 2, 7000, kUnit, 2 * kUnit});
-    r.memory_bytes = chance_.OneIn(3) ? chance_.Below(3) : 0;
+    r.memory_bytes = chance_.OneIn(3) ? kSomeMemory * chance_.Below(3) : 0;
     if (chance_.OneIn(6)) r.custom["license"] = kUnit / 2;
     return r;
   }
