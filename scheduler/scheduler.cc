@@ -21,6 +21,7 @@ void Scheduler::Impl::Step(const Event& event, std::vector<Action>& actions) {
   Settle();
   std::visit([this](const auto& what) { On(what); }, event.what);
   Settle();
+  leaving_.RevokeDue(now_, *actions_);  // Last: what this event ended needs none.
   actions_ = nullptr;
 }
 
@@ -28,6 +29,7 @@ absl::Time Scheduler::Impl::NextTick() const {
   absl::Time next = absl::InfiniteFuture();
   if (!timers_.empty()) next = std::min(next, timers_.begin()->first.first);
   if (!adoptions_.empty()) next = std::min(next, adoptions_.begin()->first);
+  next = std::min(next, leaving_.NextDue());
   if (waiting_ > 0 && InGrace()) next = std::min(next, GraceEnd());
   return next;
 }
@@ -225,6 +227,7 @@ void Scheduler::Impl::EndBundle(Request& request, int number) {
   if (bundle.blocked)
     node.free.AddCpus(-bundle.placement.resources.cpus);  // Lent out: given before.
   node.leases.erase({request.id, number});
+  leaving_.Forget({request.id, number});
   bundle.state = Bundle::State::kEnded;
   Grew(node);
 }

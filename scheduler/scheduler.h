@@ -69,8 +69,8 @@ class Scheduler {
   Scheduler(const Scheduler&) = delete;
   Scheduler& operator=(const Scheduler&) = delete;
 
-  // When a Tick is due at the latest: the next `after` timer, end of grace or of adoption;
-  // InfiniteFuture() if none.
+  // When a Tick is due at the latest: the next `after` timer, end of grace or of adoption, or
+  // deadline of a Notice; InfiniteFuture() if none.
   absl::Time NextTick() const;
 
   // Why the request waits, choice by choice, or where it runs. nullopt: unknown id (an ended one

@@ -12,6 +12,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/time/time.h"
 #include "scheduler/cluster.h"
+#include "scheduler/leaving.h"
 #include "scheduler/placer.h"
 #include "scheduler/scheduler.h"
 
@@ -96,6 +97,7 @@ class Scheduler::Impl {
   absl::btree_map<WaitingKey, SchedulingClass*> ready_;
   absl::btree_map<std::pair<absl::Time, uint64_t>, SchedulingClass*> timers_;
   absl::btree_set<std::pair<absl::Time, RequestId>> adoptions_;
+  Leaving leaving_;  // Leases that have a Notice.
 
   // Since the last decision:
   std::vector<Node*> grown_;       // Usable nodes with more room, or labels that may match more.

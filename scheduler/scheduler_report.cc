@@ -121,6 +121,13 @@ void Scheduler::Impl::CheckInvariants() const {
   MUSTER_CHECK(waiting == waiting_);
   MUSTER_CHECK(ready_.empty());
   MUSTER_CHECK(grown_.empty());
+  // Whoever was told to leave has not left yet.
+  leaving_.CheckInvariants();
+  for (const auto& [lease, entry] : leaving_.told()) {
+    const Request* const request = Find(lease.first);
+    MUSTER_CHECK(request != nullptr);
+    MUSTER_CHECK(request->bundles[lease.second].state == Bundle::State::kRunning);
+  }
   // Requests: each waits or holds something, and none is kept after its end.
   MUSTER_CHECK(static_cast<int64_t>(requests_.size()) >= granted + waiting_);
 }
