@@ -63,7 +63,7 @@ std::vector<NodeView> Cluster::Views() const {
   return views;
 }
 
-SchedulingClass* Cluster::Use(const RequestSpec& spec) {
+SchedulingClass* Cluster::Use(const SpecHandle& spec) {
   SchedulingClass*& of = class_of_spec_[spec];
   if (of == nullptr) {
     const uint64_t id = next_class_++;
@@ -96,7 +96,7 @@ void Cluster::DropIdleClasses() {
     SchedulingClass* const oldest = idle_.begin()->second;
     idle_.erase(idle_.begin());
     for (const int selector : oldest->selectors) index_.Release(selector);
-    class_of_spec_.erase(oldest->spec);
+    class_of_spec_.erase(oldest->handle);
     classes_.erase(oldest->id);
   }
 }
@@ -114,7 +114,7 @@ void Cluster::CheckInvariants() const {
   MUSTER_CHECK(class_of_spec_.size() == classes_.size());
   for (const auto& [id, of] : classes_) {
     MUSTER_CHECK((of->requests == 0) == of->idle_since.has_value());
-    SchedulingClass fresh(0, of->spec);
+    SchedulingClass fresh(0, of->handle);
     fresh.selectors = of->selectors;
     for (const Node* node : sorted_) fresh.Count(*node, +1);
     MUSTER_CHECK(fresh.nodes_for_choice == of->nodes_for_choice);

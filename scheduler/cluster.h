@@ -38,7 +38,7 @@ class Cluster {
   std::vector<NodeView> Views() const;  // Lost ones included.
 
   // The class of `spec`, made if need be. Each Use() of a class asks for one Unuse().
-  SchedulingClass* Use(const RequestSpec& spec);
+  SchedulingClass* Use(const SpecHandle& spec);
   void Unuse(SchedulingClass* of);
 
   const SelectorIndex& index() const { return index_; }
@@ -61,7 +61,7 @@ class Cluster {
   SelectorIndex index_;
 
   absl::btree_map<uint64_t, std::unique_ptr<SchedulingClass>> classes_;
-  absl::flat_hash_map<RequestSpec, SchedulingClass*> class_of_spec_;
+  absl::flat_hash_map<SpecHandle, SchedulingClass*> class_of_spec_;
   absl::btree_map<uint64_t, SchedulingClass*> idle_;  // Longest idle first.
   uint64_t next_class_ = 1;
   uint64_t next_idle_ = 1;

@@ -119,7 +119,7 @@ void Scheduler::Impl::On(const Requested& event) {
     }
     return;
   }
-  if (const absl::Status status = Validate(event.spec); !status.ok()) {
+  if (const absl::Status status = Validate(*event.spec); !status.ok()) {
     actions_->push_back(
         Rejected{.request = event.request, .reason = std::string(status.message())});
     return;
@@ -183,7 +183,7 @@ Bundle* Scheduler::Impl::Running(Request* request, int bundle) {
   return found.state == Bundle::State::kRunning ? &found : nullptr;
 }
 
-Request& Scheduler::Impl::Add(RequestId id, const RequestSpec& spec) {
+Request& Scheduler::Impl::Add(RequestId id, const SpecHandle& spec) {
   std::unique_ptr<Request>& slot = requests_[id];
   MUSTER_CHECK(slot == nullptr);
   slot = std::make_unique<Request>();
@@ -245,8 +245,8 @@ void Scheduler::Impl::ForgetIfEnded(Request& request) {
 
 void Scheduler::Impl::Adopt(const HeldLease& held, Node& node) {
   Request* request = Find(held.request);
-  const RequestSpec& spec = request == nullptr ? held.spec : request->of->spec;
-  if (request == nullptr && !Validate(held.spec).ok()) return;
+  const RequestSpec& spec = request == nullptr ? *held.spec : request->of->spec;
+  if (request == nullptr && !Validate(*held.spec).ok()) return;
   const size_t choices = spec.choices.size();
   if (held.bundle < 0 || held.bundle >= spec.bundles) return;
   if (held.placement.choice < 0 || static_cast<size_t>(held.placement.choice) >= choices) return;

@@ -71,7 +71,7 @@ class Scheduler::Impl {
   // --- Requests ---
   Request* Find(RequestId id) const;
   static Bundle* Running(Request* request, int bundle);  // Null: there is no such lease.
-  Request& Add(RequestId id, const RequestSpec& spec);
+  Request& Add(RequestId id, const SpecHandle& spec);
   void Forget(Request& request);
   void Enqueue(Request& request);
   void Dequeue(Request& request);

@@ -47,12 +47,12 @@ struct SlowNode {
   }
 
   // Devices that would be taken; nullopt where there is no room.
-  std::optional<std::vector<GpuShare>> Fit(const Resources& needs) const {
+  std::optional<GpuShares> Fit(const Resources& needs) const {
     const auto custom = needs.custom.find("license");
     if (needs.cpus > 0 && needs.cpus > cpus) return std::nullopt;
     if (needs.memory_bytes > memory) return std::nullopt;
     if (custom != needs.custom.end() && custom->second > license) return std::nullopt;
-    std::vector<GpuShare> shares;
+    GpuShares shares;
     if (needs.gpus == 0) return shares;
     const int count = static_cast<int>(devices.size());
     if (needs.gpus < kUnit) {
@@ -73,8 +73,7 @@ struct SlowNode {
     return shares;
   }
 
-  void Add(const Resources& needs, const std::vector<GpuShare>& shares, int64_t sign,
-           bool with_cpus) {
+  void Add(const Resources& needs, const GpuShares& shares, int64_t sign, bool with_cpus) {
     const auto custom = needs.custom.find("license");
     if (with_cpus) cpus += sign * needs.cpus;
     memory += sign * needs.memory_bytes;
@@ -182,7 +181,7 @@ class Oracle {
       return;
     }
     requests_.push_back(
-        {.id = e.request.value, .spec = e.spec, .texts = texts, .opened = {now_}, .since = now_});
+        {.id = e.request.value, .spec = *e.spec, .texts = texts, .opened = {now_}, .since = now_});
   }
   void On(const RequestCancelled& e, const Texts&) {
     for (size_t i = 0; i < requests_.size(); ++i) {

@@ -68,10 +68,11 @@ struct WaitingKey {
 };
 
 struct SchedulingClass {
-  SchedulingClass(uint64_t id_in, RequestSpec spec_in);
+  SchedulingClass(uint64_t id_in, SpecHandle handle_in);
 
   const uint64_t id;
-  const RequestSpec spec;
+  const SpecHandle handle;
+  const RequestSpec& spec;       // What the handle refers to.
   std::vector<int> selectors{};  // By choice: its number in the SelectorIndex.
   int requests = 0;              // Waiting or granted.
 
