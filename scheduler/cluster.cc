@@ -12,6 +12,11 @@ Node* Cluster::FindNode(NodeId id) const {
   return found == nodes_.end() ? nullptr : found->second.get();
 }
 
+Node* Cluster::FindNode(absl::string_view name) const {
+  const auto found = by_name_.find(name);
+  return found == by_name_.end() ? nullptr : found->second;
+}
+
 Node* Cluster::AddNode(NodeId id, const std::string& name, const Labels& labels,
                        const NodeResources& total) {
   lost_.erase(std::remove_if(lost_.begin(), lost_.end(),
@@ -22,6 +27,7 @@ Node* Cluster::AddNode(NodeId id, const std::string& name, const Labels& labels,
   slot = std::make_unique<Node>(id, name, labels, total);
   Node* const node = slot.get();
   InsertById(sorted_, node);
+  by_name_.emplace(node->name, node);
   index_.Add(node);
   CountInAllClasses(*node, +1);
   return node;
@@ -40,6 +46,8 @@ void Cluster::RemoveNode(Node* node) {
   CountInAllClasses(*node, -1);
   index_.Remove(node);
   EraseById(sorted_, node);
+  const auto named = by_name_.find(node->name);
+  if (named != by_name_.end() && named->second == node) by_name_.erase(named);
   NodeView view = node->View();
   view.state = NodeState::kLost;
   lost_.push_back(std::move(view));

@@ -69,7 +69,7 @@ using LeaseId = std::pair<RequestId, int>;  // A bundle of a request.
 struct Node {
   Node(NodeId id_in, std::string name_in, Labels labels_in, NodeResources total_in);
 
-  bool usable() const { return reachable && !draining; }  // May get something new.
+  bool usable() const { return reachable && !draining && !hidden; }  // May get something new.
   NodeState state() const;
   NodeView View() const;
 
@@ -81,6 +81,7 @@ struct Node {
   Capacity free;
   bool reachable = true;
   bool draining = false;
+  bool hidden = false;  // For the length of one search; see HiddenNodes.
   std::optional<absl::Time> deadline;
   absl::btree_set<LeaseId> leases;
   std::vector<bool> selected;  // By selector number; kept by SelectorIndex.

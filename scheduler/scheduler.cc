@@ -39,7 +39,7 @@ void Scheduler::Impl::OpenDueChoices() {
     SchedulingClass& of = *timers_.begin()->second;
     const int open = of.head()->open;
     of.OpenByTime(now_);
-    if (of.head()->open != open) of.blocked = false;
+    if (of.head()->open != open || !of.spec.avoid.empty()) of.blocked = false;
     Touch(of);
     Reindex(of);
   }
@@ -194,6 +194,10 @@ Request& Scheduler::Impl::Add(RequestId id, const SpecHandle& spec) {
   slot->arrival = next_arrival_++;
   slot->since = now_;
   slot->opened_at = now_;
+  const RequestSpec& kept = slot->of->spec;
+  if (!kept.avoid.empty() && !kept.affinity.hard()) {
+    slot->avoids_until = now_ + config_.avoid_for;
+  }
   return *slot;
 }
 
@@ -208,6 +212,7 @@ void Scheduler::Impl::Forget(Request& request) {
 
 void Scheduler::Impl::Enqueue(Request& request) {
   SchedulingClass& of = *request.of;
+  if (!of.waits()) of.infeasible_reason.clear();  // Nodes may have changed since.
   of.Push(&request);
   ++waiting_;
   of.OpenByTime(now_);  // Choices without `after` are open from the start.
