@@ -12,6 +12,11 @@ Node* Cluster::FindNode(NodeId id) const {
   return found == nodes_.end() ? nullptr : found->second.get();
 }
 
+Node* Cluster::FindNode(absl::string_view name) const {
+  const auto found = by_name_.find(name);
+  return found == by_name_.end() ? nullptr : found->second;
+}
+
 Node* Cluster::AddNode(NodeId id, const std::string& name, const Labels& labels,
                        const NodeResources& total) {
   lost_.erase(std::remove_if(lost_.begin(), lost_.end(),
@@ -22,6 +27,7 @@ Node* Cluster::AddNode(NodeId id, const std::string& name, const Labels& labels,
   slot = std::make_unique<Node>(id, name, index_.labels(), *index_.capacity().UseShape(total));
   Node* const node = slot.get();
   InsertById(sorted_, node);
+  by_name_.emplace(node->name, node);
   index_.Add(node, WithAliases(labels));
   CountInAllClasses(*node, +1);
   return node;
@@ -39,6 +45,8 @@ void Cluster::RemoveNode(Node* node) {
   NodeView view = node->View();
   index_.Remove(node);
   EraseById(sorted_, node);
+  const auto named = by_name_.find(node->name);
+  if (named != by_name_.end() && named->second == node) by_name_.erase(named);
   view.state = NodeState::kLost;
   lost_.push_back(std::move(view));
   if (lost_.size() > static_cast<size_t>(lost_nodes_kept_)) lost_.pop_front();
@@ -57,22 +65,38 @@ std::vector<NodeView> Cluster::Views() const {
 
 SchedulingClass* Cluster::Use(const SpecHandle& spec) {
   SchedulingClass*& of = class_of_spec_[spec];
-  if (of == nullptr) {
-    const uint64_t id = next_class_++;
-    auto made = std::make_unique<SchedulingClass>(id, spec);
-    of = made.get();
-    classes_.emplace(id, std::move(made));
-    for (const Choice& choice : of->spec.choices) {
-      of->selectors.push_back(index_.Acquire(choice.selector));
-    }
-    for (const Node* node : sorted_) of->Count(*node, +1);
-  }
+  if (of == nullptr) of = MakeClass(next_class_++, spec);
   if (of->idle_since) {
     idle_.erase(*of->idle_since);
     of->idle_since.reset();
   }
   ++of->requests;
   return of;
+}
+
+SchedulingClass* Cluster::MakeClass(uint64_t id, const SpecHandle& spec) {
+  auto made = std::make_unique<SchedulingClass>(id, spec);
+  SchedulingClass* const of = made.get();
+  classes_.emplace(id, std::move(made));
+  for (const Choice& choice : of->spec.choices) {
+    of->selectors.push_back(index_.Acquire(choice.selector));
+  }
+  for (const Node* node : sorted_) of->Count(*node, +1);
+  return of;
+}
+
+SchedulingClass* Cluster::RestoreClass(uint64_t id, const SpecHandle& spec, uint64_t idle_since) {
+  if (class_of_spec_.contains(spec) || idle_.contains(idle_since)) return nullptr;
+  SchedulingClass* const of = MakeClass(id, spec);
+  class_of_spec_.emplace(spec, of);
+  of->idle_since = idle_since;
+  idle_.emplace(idle_since, of);
+  return of;
+}
+
+void Cluster::RestoreLost(NodeView view) {
+  lost_.push_back(std::move(view));
+  if (lost_.size() > static_cast<size_t>(lost_nodes_kept_)) lost_.pop_front();
 }
 
 void Cluster::Unuse(SchedulingClass* of) {

@@ -8,10 +8,12 @@
 #include <deque>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/container/btree_map.h"
 #include "absl/container/flat_hash_map.h"
+#include "absl/strings/string_view.h"
 #include "scheduler/explain.h"
 #include "scheduler/ids.h"
 #include "scheduler/node.h"
@@ -25,7 +27,8 @@ class Cluster {
   Cluster(int lost_nodes_kept, int idle_classes_kept)
       : lost_nodes_kept_(lost_nodes_kept), idle_classes_kept_(idle_classes_kept) {}
 
-  Node* FindNode(NodeId id) const;  // Null: not there, or lost.
+  Node* FindNode(NodeId id) const;               // Null: not there, or lost.
+  Node* FindNode(absl::string_view name) const;  // Names are unique: the head sees to it.
   Node* AddNode(NodeId id, const std::string& name, const Labels& labels,
                 const NodeResources& total);
   void Relabel(Node* node, const Labels& labels);
@@ -44,9 +47,27 @@ class Cluster {
     return classes_;
   }
 
+  // --- For snapshots ---
+  struct Counters {
+    uint64_t next_class = 1;
+    uint64_t next_idle = 1;
+  };
+  Counters counters() const { return {.next_class = next_class_, .next_idle = next_idle_}; }
+  const std::deque<NodeView>& lost_nodes() const { return lost_; }
+  // Makes a class with the id that it had, idle. Null where that is taken.
+  SchedulingClass* RestoreClass(uint64_t id, const SpecHandle& spec, uint64_t idle_since);
+  void RestoreLost(NodeView view);
+  // Once all is restored.
+  void Restore(Counters counters) {
+    next_class_ = counters.next_class;
+    next_idle_ = counters.next_idle;
+    DropIdleClasses();
+  }
+
   void CheckInvariants() const;
 
  private:
+  SchedulingClass* MakeClass(uint64_t id, const SpecHandle& spec);
   void CountInAllClasses(const Node& node, int64_t sign);
   void DropIdleClasses();
 
@@ -55,7 +76,8 @@ class Cluster {
   SelectorIndex index_;  // Outlives the nodes.
   absl::btree_map<NodeId, std::unique_ptr<Node>> nodes_;
   std::vector<Node*> sorted_;
-  std::deque<NodeView> lost_;  // Oldest loss first.
+  absl::flat_hash_map<absl::string_view, Node*> by_name_;  // The text is the node's.
+  std::deque<NodeView> lost_;                              // Oldest loss first.
 
   absl::btree_map<uint64_t, std::unique_ptr<SchedulingClass>> classes_;
   absl::flat_hash_map<SpecHandle, SchedulingClass*> class_of_spec_;

@@ -127,7 +127,7 @@ struct Node {
   Node(const Node&) = delete;
   Node& operator=(const Node&) = delete;
 
-  bool usable() const { return reachable && !draining; }  // May get something new.
+  bool usable() const { return reachable && !draining && !hidden; }  // May get something new.
   NodeState state() const;
   NodeView View() const;
 
@@ -140,6 +140,7 @@ struct Node {
   Capacity free;
   bool reachable = true;
   bool draining = false;
+  bool hidden = false;  // For the length of one search; see HiddenNodes.
   std::optional<absl::Time> deadline;
   LeaseSet leases;
 

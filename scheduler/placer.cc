@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "scheduler/placement_constraints.h"
+
 namespace muster::sched {
 namespace {
 
@@ -65,6 +67,7 @@ std::optional<Room> FindRoom(const SchedulingClass& of, int open, std::span<Node
 
 Filling Fill(const SchedulingClass& of, int open, const Node& node, const Capacity& capacity,
              int64_t limit) {
+  if (!MayUse(of.spec, node)) return {};
   if (limit == 1) {  // Which choice comes first makes no difference.
     for (int i = 0; i < open; ++i) {
       if (SelectorIndex::Selected(node, of.selectors[i]) &&

@@ -39,7 +39,7 @@ void Scheduler::Impl::OpenDueChoices() {
     SchedulingClass& of = *timers_.begin()->second;
     const int open = of.head()->open;
     of.OpenByTime(now_);
-    if (of.head()->open != open) of.blocked = false;
+    if (of.head()->open != open || !of.spec.avoid.empty()) of.blocked = false;
     Touch(of);
     Reindex(of);
   }
@@ -151,7 +151,9 @@ void Scheduler::Impl::On(const RequestCancelled& event) {
 
 void Scheduler::Impl::On(const LeaseFinished& event) {
   Request* const request = Find(event.request);
-  if (Running(request, event.bundle) == nullptr) return;
+  const Bundle* const bundle = Running(request, event.bundle);
+  if (bundle == nullptr) return;
+  if (!bundle->adopted) request->of->durations.Add(now_ - (request->since + request->waited));
   EndBundle(*request, event.bundle);
   ForgetIfEnded(*request);
 }
@@ -192,6 +194,10 @@ Request& Scheduler::Impl::Add(RequestId id, const SpecHandle& spec) {
   slot->arrival = next_arrival_++;
   slot->since = now_;
   slot->opened_at = now_;
+  const RequestSpec& kept = slot->of->spec;
+  if (!kept.avoid.empty() && !kept.affinity.hard()) {
+    slot->avoids_until = now_ + config_.avoid_for;
+  }
   return *slot;
 }
 
@@ -206,6 +212,7 @@ void Scheduler::Impl::Forget(Request& request) {
 
 void Scheduler::Impl::Enqueue(Request& request) {
   SchedulingClass& of = *request.of;
+  if (!of.waits()) of.infeasible_reason.clear();  // Nodes may have changed since.
   of.Push(&request);
   ++waiting_;
   of.OpenByTime(now_);  // Choices without `after` are open from the start.
@@ -260,7 +267,7 @@ void Scheduler::Impl::Adopt(const HeldLease& held, Node& node) {
     if (waited) WaitForMissing(*request);
   }
   Bundle& bundle = request->bundles[held.bundle];
-  bundle = {.state = Bundle::State::kRunning, .may_overcommit = true, .placement = held.placement};
+  bundle = {.state = Bundle::State::kRunning, .may_overcommit = true, .adopted = true, .placement = held.placement};
   bundle.placement.node = node.id;
   node.leases.emplace(request->id, held.bundle);
   if (request->adopt_by && !request->Has(Bundle::State::kMissing)) {
@@ -296,6 +303,13 @@ std::optional<Explanation> Scheduler::Explain(RequestId request, absl::Time now)
 std::vector<WaitingClass> Scheduler::Waiting(absl::Time now) const { return impl_->Waiting(now); }
 std::vector<NodeView> Scheduler::Nodes() const { return impl_->Nodes(); }
 bool Scheduler::HasWaiting() const { return impl_->HasWaiting(); }
+Snapshot Scheduler::TakeSnapshot() const { return impl_->TakeSnapshot(); }
+absl::StatusOr<std::unique_ptr<Scheduler>> Scheduler::Load(const Snapshot& snapshot,
+                                                           std::vector<Action>& actions) {
+  auto scheduler = std::make_unique<Scheduler>(snapshot.config);
+  if (absl::Status status = scheduler->impl_->Load(snapshot, actions); !status.ok()) return status;
+  return scheduler;
+}
 void Scheduler::CheckInvariants() const { impl_->CheckInvariants(); }
 
 }  // namespace muster::sched

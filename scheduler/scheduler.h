@@ -23,6 +23,7 @@
 //     device that a share would go to; free GPUs; free CPUs; free memory; node id. On a node: whole
 //     GPUs are the lowest empty devices, a share goes to the fullest device that has room (the
 //     lowest on ties);
+//   - node affinity and avoidance of nodes that failed: see placement_constraints.h;
 //   - draining and unreachable nodes get nothing new, and count as existing: nothing is infeasible
 //   for their absence;
 //   - a change of labels leaves what runs where it is.
@@ -37,6 +38,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "scheduler/events.h"
 #include "scheduler/explain.h"
@@ -52,9 +54,14 @@ struct SchedulerConfig {
   // How long a request that was asked for again waits for the rest of its bundles to come back with
   // their nodes.
   absl::Duration adoption_timeout = absl::Seconds(30);
+  // How long a request waits for room on other nodes than those it avoids, where others could ever
+  // hold it.
+  absl::Duration avoid_for = absl::Seconds(10);
   int lost_nodes_kept = 100;    // In Nodes(), the newest.
   int idle_classes_kept = 256;  // Classes without requests whose matching nodes stay known.
 };
+
+struct Snapshot;  // snapshot.h
 
 class Scheduler {
  public:
@@ -83,6 +90,15 @@ class Scheduler {
   // Nodes in order of id, with what is used, lost ones included; for `muster status`.
   std::vector<NodeView> Nodes() const;
   bool HasWaiting() const;
+
+  // All that it knows. O(cluster).
+  Snapshot TakeSnapshot() const;
+
+  // A scheduler that goes on as the one did that the snapshot was taken from. Where the snapshot
+  // was edited since, so that something that waits has room now, `actions` gets what follows from
+  // that. Errors: kInvalidArgument naming what contradicts the rest.
+  static absl::StatusOr<std::unique_ptr<Scheduler>> Load(const Snapshot& snapshot,
+                                                         std::vector<Action>& actions);
 
   // Dies if an invariant is broken. O(cluster): for tests, after each Step().
   void CheckInvariants() const;

@@ -1,5 +1,6 @@
-// The inside of Scheduler: one class in three files. scheduler.cc takes events, scheduler_decide.cc
-// places and opens choices, scheduler_report.cc explains and checks.
+// The inside of Scheduler: one class in four files. scheduler.cc takes events, scheduler_decide.cc
+// places and opens choices, scheduler_report.cc explains and checks, scheduler_snapshot.cc takes
+// all of it out and in again.
 #pragma once
 
 #include <memory>
@@ -10,11 +11,13 @@
 #include "absl/container/btree_map.h"
 #include "absl/container/btree_set.h"
 #include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "scheduler/cluster.h"
 #include "scheduler/leaving.h"
 #include "scheduler/placer.h"
 #include "scheduler/scheduler.h"
+#include "scheduler/snapshot.h"
 
 namespace muster::sched {
 
@@ -31,7 +34,15 @@ class Scheduler::Impl {
   bool HasWaiting() const { return waiting_ > 0; }
   void CheckInvariants() const;
 
+  // scheduler_snapshot.cc
+  Snapshot TakeSnapshot() const;
+  absl::Status Load(const Snapshot& snapshot, std::vector<Action>& actions);  // REQUIRES: new.
+
  private:
+  absl::Status LoadClasses(const Snapshot& snapshot);
+  absl::Status LoadRequest(const SnapshotRequest& from);
+  absl::Status LoadBundle(const SnapshotBundle& from, Request& request, int number);
+
   void On(const NodeJoined& event);
   void On(const NodeChanged& event);
   void On(const NodeReachable& event);
@@ -51,10 +62,16 @@ class Scheduler::Impl {
 
   // --- Deciding ---
   void Settle();  // Until nothing more can be placed, opened or said.
+  void LookAgainAtAvoided();
   void PlaceAll();
   bool PlaceHead(SchedulingClass& of);
   bool PlaceOne(SchedulingClass& of, Request& head);
   bool PlaceGroup(SchedulingClass& of, Request& head);
+  bool PlaceVisibleGroup(SchedulingClass& of, Request& head);
+  std::optional<Room> FindRoomFor(const SchedulingClass& of, const Request& head);
+  std::optional<Room> FindVisibleRoom(const SchedulingClass& of, int open) const;
+  std::vector<Node*> NodesFor(const RequestSpec& spec) const;
+  bool Avoids(const Request& request) const;  // The nodes that it avoids are out of question yet.
   void PlaceBundle(Request& request, const Room& room);
   void TakeBackBundles(Request& request);
   bool OpenByFindings();

@@ -15,6 +15,7 @@
 #include "absl/container/btree_map.h"
 #include "absl/time/time.h"
 #include "scheduler/choice.h"
+#include "scheduler/duration_history.h"
 #include "scheduler/events.h"
 #include "scheduler/ids.h"
 
@@ -29,6 +30,7 @@ struct Bundle {
   State state = State::kMissing;
   bool blocked = false;         // Its CPUs are lent out.
   bool may_overcommit = false;  // It took CPUs back, or joined held.
+  bool adopted = false;         // It joined held: when it began is not known.
   Placement placement{};
 };
 
@@ -36,11 +38,12 @@ struct Request {
   RequestId id{};
   SchedulingClass* of = nullptr;
   uint64_t arrival = 0;
-  absl::Time since{};                    // When it came.
-  absl::Time opened_at{};                // When the last of the open choices opened.
-  int open = 1;                          // Choices 0 to open - 1 are open.
-  absl::Duration waited{};               // Granted: how long it had waited.
-  std::vector<Bundle> bundles{};         // Empty while it waits.
+  absl::Time since{};                              // When it came.
+  absl::Time opened_at{};                          // When the last of the open choices opened.
+  int open = 1;                                    // Choices 0 to open - 1 are open.
+  absl::Time avoids_until = absl::InfinitePast();  // Of spec.avoid.
+  absl::Duration waited{};                         // Granted: how long it had waited.
+  std::vector<Bundle> bundles{};                   // Empty while it waits.
   std::optional<absl::Time> adopt_by{};  // Asked for again, and some of its bundles are missing.
 
   bool granted() const { return !bundles.empty(); }
@@ -107,6 +110,7 @@ struct SchedulingClass {
   int64_t waiting = 0;
 
   // --- Kept by the scheduler ---
+  DurationHistory durations{};  // Of its leases that finished.
   bool blocked = false;  // The head has no room on any node that has not grown since it was tried.
   bool said_infeasible = false;     // To all that wait.
   std::string infeasible_reason{};  // Empty: to be made.
