@@ -13,6 +13,7 @@ namespace muster::sched {
 
 void Scheduler::Impl::Step(const Event& event, std::vector<Action>& actions) {
   actions_ = &actions;
+  const size_t first_action = actions.size();
   const bool was_in_grace = InGrace();
   now_ = std::max(now_, event.at);
   if (was_in_grace && !InGrace()) topology_changed_ = true;
@@ -22,6 +23,7 @@ void Scheduler::Impl::Step(const Event& event, std::vector<Action>& actions) {
   std::visit([this](const auto& what) { On(what); }, event.what);
   Settle();
   leaving_.RevokeDue(now_, *actions_);  // Last: what this event ended needs none.
+  RecordRest(first_action);
   actions_ = nullptr;
 }
 
@@ -267,7 +269,10 @@ void Scheduler::Impl::Adopt(const HeldLease& held, Node& node) {
     if (waited) WaitForMissing(*request);
   }
   Bundle& bundle = request->bundles[held.bundle];
-  bundle = {.state = Bundle::State::kRunning, .may_overcommit = true, .adopted = true, .placement = held.placement};
+  bundle = {.state = Bundle::State::kRunning,
+            .may_overcommit = true,
+            .adopted = true,
+            .placement = held.placement};
   bundle.placement.node = node.id;
   node.leases.emplace(request->id, held.bundle);
   if (request->adopt_by && !request->Has(Bundle::State::kMissing)) {
@@ -303,6 +308,15 @@ std::optional<Explanation> Scheduler::Explain(RequestId request, absl::Time now)
 std::vector<WaitingClass> Scheduler::Waiting(absl::Time now) const { return impl_->Waiting(now); }
 std::vector<NodeView> Scheduler::Nodes() const { return impl_->Nodes(); }
 bool Scheduler::HasWaiting() const { return impl_->HasWaiting(); }
+std::vector<DecisionView> Scheduler::NewestDecisions(size_t most) const {
+  return impl_->NewestDecisions(most);
+}
+std::optional<DecisionView> Scheduler::FindDecision(uint64_t number) const {
+  return impl_->FindDecision(number);
+}
+std::optional<DecisionView> Scheduler::LatestDecision(RequestId request) const {
+  return impl_->LatestDecision(request);
+}
 Snapshot Scheduler::TakeSnapshot() const { return impl_->TakeSnapshot(); }
 absl::StatusOr<std::unique_ptr<Scheduler>> Scheduler::Load(const Snapshot& snapshot,
                                                            std::vector<Action>& actions) {

@@ -40,6 +40,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "scheduler/decisions.h"
 #include "scheduler/events.h"
 #include "scheduler/explain.h"
 
@@ -59,6 +60,8 @@ struct SchedulerConfig {
   absl::Duration avoid_for = absl::Seconds(10);
   int lost_nodes_kept = 100;    // In Nodes(), the newest.
   int idle_classes_kept = 256;  // Classes without requests whose matching nodes stay known.
+  int decisions_kept = 4096;    // The newest; see decisions.h.
+  DecisionDetail decision_detail = DecisionDetail::kOff;
 };
 
 struct Snapshot;  // snapshot.h
@@ -90,6 +93,12 @@ class Scheduler {
   // Nodes in order of id, with what is used, lost ones included; for `muster status`.
   std::vector<NodeView> Nodes() const;
   bool HasWaiting() const;
+
+  // The last decisions, newest first; one by its number; and the last grant of a request, or what
+  // else was decided of it. nullopt: not known (any more).
+  std::vector<DecisionView> NewestDecisions(size_t most) const;
+  std::optional<DecisionView> FindDecision(uint64_t number) const;
+  std::optional<DecisionView> LatestDecision(RequestId request) const;
 
   // All that it knows. O(cluster).
   Snapshot TakeSnapshot() const;

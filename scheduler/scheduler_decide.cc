@@ -51,6 +51,7 @@ bool Scheduler::Impl::PlaceHead(SchedulingClass& of) {
 bool Scheduler::Impl::PlaceOne(SchedulingClass& of, Request& head) {
   const std::optional<Room> room = FindRoomFor(of, head);
   if (!room) return false;
+  SurveyBefore(of, *room);
   Dequeue(head);
   PlaceBundle(head, *room);
   Granted(head);
@@ -117,10 +118,12 @@ bool Scheduler::Impl::PlaceVisibleGroup(SchedulingClass& of, Request& head) {
   while (head.bundles.size() < bundles) {
     const std::optional<Room> room = FindVisibleRoom(of, head.open);
     if (!room) break;
+    if (head.bundles.empty()) SurveyBefore(of, *room);
     PlaceBundle(head, *room);
   }
   if (head.bundles.size() < bundles) {
     TakeBackBundles(head);
+    decisions_.DropSurvey();
     for (Node* node : nodes) {
       if (!node->usable()) continue;
       const int64_t missing = static_cast<int64_t>(bundles - head.bundles.size());
@@ -163,6 +166,7 @@ void Scheduler::Impl::TakeBackBundles(Request& request) {
 
 void Scheduler::Impl::Granted(Request& request) {
   request.waited = now_ - request.since;
+  RecordGrant(request);
   SayGrant(request);
 }
 

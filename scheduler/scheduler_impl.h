@@ -14,6 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "scheduler/cluster.h"
+#include "scheduler/decisions.h"
 #include "scheduler/leaving.h"
 #include "scheduler/placer.h"
 #include "scheduler/scheduler.h"
@@ -24,7 +25,9 @@ namespace muster::sched {
 class Scheduler::Impl {
  public:
   explicit Impl(SchedulerConfig config)
-      : config_(config), cluster_(config.lost_nodes_kept, config.idle_classes_kept) {}
+      : config_(config),
+        cluster_(config.lost_nodes_kept, config.idle_classes_kept),
+        decisions_(config.decisions_kept, config.decision_detail) {}
 
   void Step(const Event& event, std::vector<Action>& actions);
   absl::Time NextTick() const;
@@ -33,6 +36,11 @@ class Scheduler::Impl {
   std::vector<NodeView> Nodes() const { return cluster_.Views(); }
   bool HasWaiting() const { return waiting_ > 0; }
   void CheckInvariants() const;
+
+  // decisions_survey.cc
+  std::vector<DecisionView> NewestDecisions(size_t most) const;
+  std::optional<DecisionView> FindDecision(uint64_t number) const;
+  std::optional<DecisionView> LatestDecision(RequestId request) const;
 
   // scheduler_snapshot.cc
   Snapshot TakeSnapshot() const;
@@ -79,6 +87,12 @@ class Scheduler::Impl {
   void SayInfeasible();
   void SayInfeasible(SchedulingClass& of, const std::vector<Request*>& to);
 
+  // --- What is kept of decisions ---
+  void SurveyBefore(const SchedulingClass& of, const Room& room);  // The room is about to be taken.
+  void RecordGrant(const Request& request);
+  void RecordRest(size_t from);  // Actions from there on, but grants.
+  DecisionView ViewOf(const Decision& decision) const;
+
   // --- Requests ---
   Request* Find(RequestId id) const;
   static Bundle* Running(Request* request, int bundle);  // Null: there is no such lease.
@@ -101,6 +115,7 @@ class Scheduler::Impl {
 
   const SchedulerConfig config_;
   Cluster cluster_;
+  Decisions decisions_;
   absl::Time now_ = absl::InfinitePast();
   std::vector<Action>* actions_ = nullptr;  // During Step().
 

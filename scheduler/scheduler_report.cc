@@ -19,6 +19,7 @@ std::optional<Explanation> Scheduler::Impl::Explain(RequestId id, absl::Time now
     explanation.before_in_class = static_cast<int>(of.Before(*request));
     explanation.choices = ExplainChoices(cluster_, *request);
     explanation.what_would_help = WhatWouldHelp(cluster_, *request, now);
+    if (!of.Feasible()) explanation.infeasible = InfeasibleReason(cluster_, of);
     return explanation;
   }
   explanation.waited = request->waited;

@@ -23,6 +23,8 @@ template <>
 inline constexpr const char* kWords<sched::SnapshotBundle::State>[] = {"missing", "running",
                                                                        "ended"};
 template <>
+inline constexpr const char* kWords<sched::DecisionDetail>[] = {"off", "sampled", "all"};
+template <>
 inline constexpr const char* kWords<sched::NodeState>[] = {"alive", "unreachable", "draining",
                                                            "lost"};
 template <>
@@ -109,6 +111,8 @@ void Fields(A& a, In<A, sched::SchedulerConfig>& config) {
   a("avoid_for", config.avoid_for, absl::Seconds(10));
   a("lost_nodes_kept", config.lost_nodes_kept, 100);
   a("idle_classes_kept", config.idle_classes_kept, 256);
+  a("decisions_kept", config.decisions_kept, 4096);
+  a("decision_detail", config.decision_detail);
 }
 
 template <typename A>

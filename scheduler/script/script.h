@@ -15,7 +15,10 @@
 //   cancel id=1
 //   explain id=1                         prints what `muster explain` does
 //   status                               prints the nodes and the classes that wait
-//   config [grace=5s adoption_timeout=30s waiting_max=10]    before all others
+//   estimate id=1                        prints when it could start
+//   whatif id=1 [of a node as for join]  the same, if one more such node joined now
+//   decision id=1                        prints the last decision about it
+//   config [grace=5s adoption_timeout=30s waiting_max=10 decision_detail=all]    before all others
 //   held id=1 [bundle=0 choice=0 devices=[0] and as for request]   the next join brings this lease
 //   along
 //
@@ -52,11 +55,20 @@ struct ScriptExplain {
   RequestId request{};
 };
 struct ScriptStatus {};
+struct ScriptEstimate {
+  RequestId request{};
+  std::optional<NodeJoined> node{};  // What if it were there.
+};
+struct ScriptDecision {
+  RequestId request{};
+};
 
 struct ScriptStatement {
   int line = 0;  // From 1.
   std::string text{};
-  std::variant<decltype(Event::what), ScriptAt, ScriptDrain, ScriptExplain, ScriptStatus> what{};
+  std::variant<decltype(Event::what), ScriptAt, ScriptDrain, ScriptExplain, ScriptStatus,
+               ScriptEstimate, ScriptDecision>
+      what{};
   std::vector<std::string> expected{};  // The ">" lines below it, without "> ".
 };
 

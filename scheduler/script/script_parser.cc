@@ -18,7 +18,7 @@ namespace {
 
 constexpr char kVerbs[] =
     "at, join, change, unreachable, reachable, drain, lost, request, finish, block, unblock, "
-    "cancel, explain, status, config, held";
+    "cancel, explain, estimate, whatif, decision, status, config, held";
 constexpr absl::string_view kResourcePrefix = "resource.";
 
 // --- Values ---
@@ -180,9 +180,12 @@ absl::StatusOr<HeldLease> ParseHeld(const ScriptFields& fields) {
   return held;
 }
 
-absl::StatusOr<NodeJoined> ParseJoin(const ScriptFields& fields) {
-  MUSTER_RETURN_IF_ERROR(
-      fields.Allow({"node", "name", "cpus", "gpus", "memory", "resource.*", "labels"}));
+absl::StatusOr<NodeJoined> ParseJoin(const ScriptFields& fields,
+                                     const std::vector<absl::string_view>& more = {}) {
+  std::vector<absl::string_view> allowed = {"node",   "name",       "cpus",  "gpus",
+                                            "memory", "resource.*", "labels"};
+  allowed.insert(allowed.end(), more.begin(), more.end());
+  MUSTER_RETURN_IF_ERROR(fields.Allow(allowed));
   NodeJoined join;
   MUSTER_ASSIGN_OR_RETURN(join.node.value, fields.Id("node"));
   join.name = fields.Has("name") ? std::string(fields.Text("name"))
@@ -263,8 +266,13 @@ class ScriptParser {
     if (!script_.statements.empty()) {
       return absl::InvalidArgumentError("config stands before all other statements");
     }
-    MUSTER_RETURN_IF_ERROR(fields.Allow({"grace", "adoption_timeout", "waiting_max", "avoid_for"}));
+    MUSTER_RETURN_IF_ERROR(fields.Allow(
+        {"grace", "adoption_timeout", "waiting_max", "avoid_for", "decision_detail"}));
     SchedulerConfig& config = script_.config;
+    if (fields.Has("decision_detail")) {
+      MUSTER_ASSIGN_OR_RETURN(config.decision_detail,
+                              ParseDecisionDetail(fields.Text("decision_detail")));
+    }
     MUSTER_ASSIGN_OR_RETURN(config.infeasible_grace,
                             fields.Duration("grace", config.infeasible_grace));
     MUSTER_ASSIGN_OR_RETURN(config.adoption_timeout,
@@ -298,11 +306,16 @@ class ScriptParser {
       }
       return absl::OkStatus();
     }
-    if (verb == "cancel" || verb == "explain") {
+    if (verb == "whatif") return ParseWhatIf(fields, statement);
+    if (verb == "cancel" || verb == "explain" || verb == "estimate" || verb == "decision") {
       MUSTER_RETURN_IF_ERROR(fields.Allow({"id"}));
       RequestId request;
       MUSTER_ASSIGN_OR_RETURN(request.value, fields.Id("id"));
-      if (verb == "cancel") {
+      if (verb == "estimate") {
+        statement.what = ScriptEstimate{.request = request};
+      } else if (verb == "decision") {
+        statement.what = ScriptDecision{.request = request};
+      } else if (verb == "cancel") {
         statement.what = RequestCancelled{.request = request};
       } else {
         statement.what = ScriptExplain{.request = request};
@@ -314,6 +327,14 @@ class ScriptParser {
       return fields.Allow({});
     }
     return ParseNodeStatement(verb, fields, statement);
+  }
+
+  absl::Status ParseWhatIf(const ScriptFields& fields, ScriptStatement& statement) {
+    ScriptEstimate estimate;
+    MUSTER_ASSIGN_OR_RETURN(estimate.node, ParseJoin(fields, {"id"}));
+    MUSTER_ASSIGN_OR_RETURN(estimate.request.value, fields.Id("id"));
+    statement.what = std::move(estimate);
+    return absl::OkStatus();
   }
 
   absl::Status ParseNodeStatement(absl::string_view verb, const ScriptFields& fields,
