@@ -75,6 +75,15 @@ absl::Status Validate(const RequestSpec& spec) {
     return absl::InvalidArgumentError(
         absl::StrCat("bundles=", spec.bundles, ": must be from 1 to ", kBundlesMax));
   }
+  if (spec.avoid.size() > kAvoidedNodesMax) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("avoid names ", spec.avoid.size(), " nodes: at most ", kAvoidedNodesMax));
+  }
+  for (size_t i = 1; i < spec.avoid.size(); ++i) {
+    if (!(spec.avoid[i - 1] < spec.avoid[i])) {
+      return absl::InvalidArgumentError("avoid: names must be in order, each once");
+    }
+  }
   for (size_t i = 0; i < spec.choices.size(); ++i) {
     if (absl::Status status = ValidateChoice(spec.choices[i], i == 0); !status.ok()) {
       return absl::InvalidArgumentError(absl::StrCat("choice ", i, ": ", status.message()));

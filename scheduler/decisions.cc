@@ -162,25 +162,21 @@ std::string ToText(const DecisionView& view, absl::Time now) {
   return text;
 }
 
-std::string LostBy(const ScoreParts& winner, const ScoreParts& loser) {
-  const auto more = [&](int part) { return loser[static_cast<size_t>(part)] - winner[part]; };
+std::string LostBy(const ScoredNode& winner, const ScoredNode& loser) {
+  if (winner.score == loser.score) return "as good, but it joined later";
+  const auto more = [&](size_t part) { return loser.parts[part] - winner.parts[part]; };
+  const auto amount = [&](size_t part, absl::string_view what) {
+    return absl::StrCat(AmountToText(more(part)), " more ", what,
+                        more(part) == Amount::kUnit ? "" : "s", " would stay ");
+  };
   if (more(0) != 0) return "it has GPUs, and the work needs none";
   if (more(1) != 0) {
     return absl::StrCat(AmountToText(more(1)), " more of the shared GPU would stay free there");
   }
-  if (more(2) != 0) {
-    return absl::StrCat(AmountToText(more(2)),
-                        more(2) == Amount::kUnit ? " more GPU" : " more GPUs",
-                        " would stay free there");
-  }
-  if (more(3) != 0) {
-    return absl::StrCat(AmountToText(more(3)),
-                        more(3) == Amount::kUnit ? " more CPU" : " more CPUs",
-                        " would stay free there");
-  }
-  if (more(4) != 0)
-    return absl::StrCat(MemoryToText(more(4)), " more memory would stay free there");
-  return "as good, but it joined later";
+  if (more(2) != 0) return absl::StrCat(amount(2, "GPU"), "free there");
+  if (more(3) != 0) return absl::StrCat(amount(3, "GPU"), "whole there");
+  if (more(4) > 0) return absl::StrCat(amount(4, "CPU"), "free there");
+  return absl::StrCat(MemoryToText(more(5)), " more memory would stay free there");
 }
 
 }  // namespace muster::sched

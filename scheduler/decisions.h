@@ -17,6 +17,7 @@
 #include "absl/time/time.h"
 #include "scheduler/events.h"
 #include "scheduler/ids.h"
+#include "scheduler/node.h"
 
 namespace muster::sched {
 
@@ -28,8 +29,10 @@ std::string ToString(DecisionDetail detail);
 enum class DecisionKind : uint8_t { kGranted, kInfeasible, kRejected, kNotice, kRevoked, kLost };
 std::string ToString(DecisionKind kind);  // "granted"
 
-// What best fit compares, in this order; see Capacity::Score.
-inline constexpr int kScoreParts = 5;
+// What best fit looks at, in this order and exactly: GPUs although none are needed; what stays free
+// of the device that a share goes to; free GPUs, and how many of them are whole; free CPUs; free
+// memory. See Capacity::Score, which takes the last two in steps.
+inline constexpr int kScoreParts = 6;
 using ScoreParts = std::array<int64_t, kScoreParts>;
 
 // What a choice that was tried found.
@@ -43,7 +46,8 @@ struct TriedChoice {
 };
 struct ScoredNode {
   NodeId node{};
-  ScoreParts score{};
+  Capacity::Score score{};
+  ScoreParts parts{};
 };
 struct DecisionSurvey {
   static constexpr int kTriedMax = 8;  // The last of them is that of the winner.
@@ -134,6 +138,6 @@ std::string LineOf(const DecisionView& view, absl::Time now);
 std::string ToText(const DecisionView& view, absl::Time now);
 
 // Why `loser` lost: in words, by the first part that differs.
-std::string LostBy(const ScoreParts& winner, const ScoreParts& loser);
+std::string LostBy(const ScoredNode& winner, const ScoredNode& loser);
 
 }  // namespace muster::sched

@@ -10,9 +10,13 @@
 namespace muster::sched {
 namespace {
 
-ScoreParts PartsOf(const Capacity::Score& score) {
-  return {std::get<0>(score), std::get<1>(score), std::get<2>(score), std::get<3>(score),
-          std::get<4>(score)};
+ScoredNode Scored(const Node& node, const Resources& needs) {
+  const Devices& devices = node.free.devices();
+  return {.node = node.id,
+          .score = node.free.ScoreFor(needs),
+          .parts = {devices.count() > 0 ? 1 : 0, devices.LeftOnDevice(needs.gpus), devices.free(),
+                    devices.empty_devices() * Amount::kUnit, node.free.cpus(),
+                    node.free.memory_bytes()}};
 }
 
 // Keeps the best few, in order of score and then of looking.
@@ -66,7 +70,7 @@ void Scheduler::Impl::SurveyBefore(const SchedulingClass& of, const Room& room) 
         ++tried.busy;
       } else {
         ++tried.candidates;
-        const ScoredNode scored{.node = node->id, .score = PartsOf(node->free.ScoreFor(needs))};
+        const ScoredNode scored = Scored(*node, needs);
         if (node == room.node) {
           survey.winner = scored;
         } else {
@@ -180,7 +184,7 @@ DecisionView Scheduler::Impl::ViewOf(const Decision& decision) const {
   }
   for (int i = 0; i < survey->runners_up; ++i) {
     view.losers.push_back({.node = node_name(survey->runner_up[i].node),
-                           .by = LostBy(survey->winner.score, survey->runner_up[i].score)});
+                           .by = LostBy(survey->winner, survey->runner_up[i])});
   }
   return view;
 }

@@ -86,13 +86,24 @@ TEST(DecisionsTest, SurveysAreFoundUntilOverwritten) {
 }
 
 TEST(DecisionsTest, LosersSayByWhat) {
-  const ScoreParts winner = {0, 0, 20000, 10000, 1024};
+  const auto scored = [](ScoreParts parts) {
+    return ScoredNode{.score = {parts[1], FreeKey::Of(parts[0] != 0, parts[2],
+                                                      static_cast<int>(parts[3] / Amount::kUnit),
+                                                      parts[4], parts[5])},
+                      .parts = parts};
+  };
+  constexpr int64_t kGiB = int64_t{1} << 30;
+  const ScoredNode winner = scored({0, 0, 20000, 10000, 10000, kGiB});
+  const auto lost_by = [&](ScoreParts parts) { return LostBy(winner, scored(parts)); };
   EXPECT_EQ(LostBy(winner, winner), "as good, but it joined later");
-  EXPECT_EQ(LostBy(winner, {1, 0, 0, 0, 0}), "it has GPUs, and the work needs none");
-  EXPECT_EQ(LostBy(winner, {0, 5000, 0, 0, 0}), "0.5 more of the shared GPU would stay free there");
-  EXPECT_EQ(LostBy(winner, {0, 0, 30000, 0, 0}), "1 more GPU would stay free there");
-  EXPECT_EQ(LostBy(winner, {0, 0, 20000, 30000, 0}), "2 more CPUs would stay free there");
-  EXPECT_EQ(LostBy(winner, {0, 0, 20000, 10000, 2048}), "1024 bytes more memory would stay free there");
+  EXPECT_EQ(lost_by({0, 0, 20000, 10000, 10000, kGiB + 1}), "as good, but it joined later");
+  EXPECT_EQ(lost_by({1, 0, 0, 0, 0, 0}), "it has GPUs, and the work needs none");
+  EXPECT_EQ(lost_by({0, 5000, 0, 0, 0, 0}), "0.5 more of the shared GPU would stay free there");
+  EXPECT_EQ(lost_by({0, 0, 30000, 0, 0, 0}), "1 more GPU would stay free there");
+  EXPECT_EQ(lost_by({0, 0, 20000, 20000, 0, 0}), "1 more GPU would stay whole there");
+  EXPECT_EQ(lost_by({0, 0, 20000, 10000, 30000, 0}), "2 more CPUs would stay free there");
+  EXPECT_EQ(lost_by({0, 0, 20000, 10000, 10000, 4 * kGiB}),
+            "3 GiB more memory would stay free there");
 }
 
 TEST(DecisionsTest, DetailHasThreeWords) {

@@ -41,7 +41,7 @@ void Scheduler::Impl::OpenDueChoices() {
     SchedulingClass& of = *timers_.begin()->second;
     const int open = of.head()->open;
     of.OpenByTime(now_);
-    if (of.head()->open != open) of.blocked = false;
+    if (of.head()->open != open || !of.spec.avoid.empty()) of.blocked = false;
     Touch(of);
     Reindex(of);
   }
@@ -73,7 +73,7 @@ void Scheduler::Impl::On(const NodeJoined& event) {
 
 void Scheduler::Impl::On(const NodeChanged& event) {
   Node* const node = cluster_.FindNode(event.node);
-  if (node == nullptr || node->labels == WithAliases(event.labels)) return;
+  if (node == nullptr || Labels(node->labels) == WithAliases(event.labels)) return;
   cluster_.Relabel(node, event.labels);
   topology_changed_ = true;
   Grew(*node);
@@ -196,6 +196,10 @@ Request& Scheduler::Impl::Add(RequestId id, const SpecHandle& spec) {
   slot->arrival = next_arrival_++;
   slot->since = now_;
   slot->opened_at = now_;
+  const RequestSpec& kept = slot->of->spec;
+  if (!kept.avoid.empty() && !kept.affinity.hard()) {
+    slot->avoids_until = now_ + config_.avoid_for;
+  }
   return *slot;
 }
 
@@ -210,6 +214,7 @@ void Scheduler::Impl::Forget(Request& request) {
 
 void Scheduler::Impl::Enqueue(Request& request) {
   SchedulingClass& of = *request.of;
+  if (!of.waits()) of.infeasible_reason.clear();  // Nodes may have changed since.
   of.Push(&request);
   ++waiting_;
   of.OpenByTime(now_);  // Choices without `after` are open from the start.

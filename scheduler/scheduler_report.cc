@@ -2,6 +2,7 @@
 
 #include "scheduler/base/check.h"
 #include "scheduler/explainer.h"
+#include "scheduler/placement_constraints.h"
 #include "scheduler/scheduler_impl.h"
 
 namespace muster::sched {
@@ -114,7 +115,11 @@ void Scheduler::Impl::CheckInvariants() const {
       MUSTER_CHECK(queue[i]->opened_at >= queue[i]->since);
       MUSTER_CHECK(queue[i]->opened_at <= now_);
     }
-    MUSTER_CHECK(!HasRoomForAll(*of, queue[0]->open, cluster_.nodes()));
+    {
+      const HiddenNodes avoided(Avoids(*queue[0]) ? AvoidedNodes(cluster_, of->spec)
+                                                  : std::vector<Node*>{});
+      MUSTER_CHECK(!HasRoomForAll(*of, queue[0]->open, NodesFor(of->spec)));
+    }
     MUSTER_CHECK(of->NextDue() > now_);
     MUSTER_CHECK(of->said_infeasible == (!InGrace() && !of->Feasible()));
   }

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <map>
 #include <utility>
 
@@ -128,6 +129,18 @@ absl::StatusOr<RequestSpec> ParseSpec(const ScriptFields& fields) {
     return absl::InvalidArgumentError("on_infeasible: allowed: wait, fail");
   }
   spec.fail_if_infeasible = on_infeasible == "fail";
+  if (fields.Has("affinity") && fields.Has("soft_affinity")) {
+    return absl::InvalidArgumentError("affinity and soft_affinity exclude each other");
+  }
+  spec.affinity.soft = fields.Has("soft_affinity");
+  spec.affinity.node = std::string(fields.Text(spec.affinity.soft ? "soft_affinity" : "affinity"));
+  if (fields.Has("avoid")) {
+    MUSTER_ASSIGN_OR_RETURN(const absl::string_view inside, Inside(fields.Text("avoid"), '[', ']'));
+    for (const absl::string_view name : absl::StrSplit(inside, ',')) {
+      spec.avoid.push_back(std::string(absl::StripAsciiWhitespace(name)));
+    }
+    std::sort(spec.avoid.begin(), spec.avoid.end());
+  }
   spec.name = std::string(fields.Text("name"));
   spec.owner = std::string(fields.Text("owner"));
   MUSTER_RETURN_IF_ERROR(Validate(spec));
@@ -136,9 +149,9 @@ absl::StatusOr<RequestSpec> ParseSpec(const ScriptFields& fields) {
 
 // --- Statements ---
 
-constexpr absl::string_view kSpecFields[] = {"cpus",    "gpus",          "memory", "resource.*",
-                                             "bundles", "priority",      "name",   "owner",
-                                             "choices", "on_infeasible", "id"};
+constexpr absl::string_view kSpecFields[] = {
+    "cpus",  "gpus",    "memory",        "resource.*", "bundles",  "priority",      "name",
+    "owner", "choices", "on_infeasible", "id",         "affinity", "soft_affinity", "avoid"};
 
 std::vector<absl::string_view> SpecFieldsAnd(const std::vector<absl::string_view>& more) {
   std::vector<absl::string_view> all(std::begin(kSpecFields), std::end(kSpecFields));
@@ -253,8 +266,8 @@ class ScriptParser {
     if (!script_.statements.empty()) {
       return absl::InvalidArgumentError("config stands before all other statements");
     }
-    MUSTER_RETURN_IF_ERROR(
-        fields.Allow({"grace", "adoption_timeout", "waiting_max", "decision_detail"}));
+    MUSTER_RETURN_IF_ERROR(fields.Allow(
+        {"grace", "adoption_timeout", "waiting_max", "avoid_for", "decision_detail"}));
     SchedulerConfig& config = script_.config;
     if (fields.Has("decision_detail")) {
       MUSTER_ASSIGN_OR_RETURN(config.decision_detail,
@@ -264,6 +277,7 @@ class ScriptParser {
                             fields.Duration("grace", config.infeasible_grace));
     MUSTER_ASSIGN_OR_RETURN(config.adoption_timeout,
                             fields.Duration("adoption_timeout", config.adoption_timeout));
+    MUSTER_ASSIGN_OR_RETURN(config.avoid_for, fields.Duration("avoid_for", config.avoid_for));
     MUSTER_ASSIGN_OR_RETURN(config.waiting_requests_max,
                             fields.Int("waiting_max", 2'000'000, 0, 2'000'000));
     return absl::OkStatus();
