@@ -10,6 +10,7 @@
 #include "runtime/cli/ask.h"
 #include "runtime/cli/command.h"
 #include "runtime/cli/daemon.h"
+#include "runtime/cli/history_options.h"
 #include "runtime/wire/protocol.h"
 
 namespace muster::cli {
@@ -28,29 +29,12 @@ int RunHead(const std::vector<std::string>& given) {
   arguments.Duration("--node-timeout", "TIME",
                      "a node is lost after so long without a sign of life (default 10s)",
                      &options.node_timeout);
-  std::string detail = "sampled";
-  int record_mib = 256;
-  arguments.Text("--record-events", "FILE",
-                 "records what the scheduler is told, for muster whatif --replay",
-                 &options.record_events);
-  arguments.Whole("--record-events-mib", "N",
-                  "of FILE and FILE.1, the half before it, together (default 256)", {1, 1 << 20},
-                  &record_mib);
-  arguments.Whole("--decisions-kept", "N",
-                  "for muster explain --decision, the newest (default 4096)", {0, 1'000'000},
-                  &options.decisions_kept);
-  arguments.Text(
-      "--decision-detail", "off|sampled|all",
-      "for how many of them also which nodes lost, and by what (default sampled: as many "
-      "as cost little)",
-      &detail);
+  HistoryOptions history;
+  AddHistoryOptions(arguments, &history);
   AddDaemonOptions(arguments, &daemon);
   if (const std::optional<int> over = arguments.Parse(given)) return *over;
-  const absl::StatusOr<sched::DecisionDetail> parsed = sched::ParseDecisionDetail(detail);
-  if (!parsed.ok())
-    return arguments.Wrong(absl::StrCat("--decision-detail: ", parsed.status().message()));
-  options.decision_detail = *parsed;
-  options.record_bytes_max = int64_t{record_mib} << 20;
+  if (absl::Status status = Apply(history, options); !status.ok())
+    return arguments.Wrong(status.message());
   if (options.node_timeout < absl::Seconds(1))
     return arguments.Wrong("--node-timeout: must be 1s or more");
   if (absl::Status status = SetUpDaemon("head", daemon); !status.ok())

@@ -16,6 +16,7 @@
 #include "runtime/cli/ask.h"
 #include "runtime/cli/command.h"
 #include "runtime/cli/daemon.h"
+#include "runtime/cli/history_options.h"
 #include "runtime/cli/json_text.h"
 #include "runtime/cli/output.h"
 #include "runtime/cli/spawn.h"
@@ -273,6 +274,8 @@ int RunUp(const std::vector<std::string>& given) {
   arguments.Text("--node-timeout", "TIME",
                  "a node is lost after so long without a sign of life (default 10s)",
                  &node_timeout);
+  HistoryOptions history;
+  AddHistoryOptions(arguments, &history);
   AddJson(arguments, &json);
   AddDaemonOptions(arguments, &daemon);
   if (const std::optional<int> over = arguments.Parse(given)) return *over;
@@ -282,6 +285,9 @@ int RunUp(const std::vector<std::string>& given) {
     return arguments.Wrong(
         absl::StrCat("--node-timeout=", node_timeout, ": must be a duration of 1s or more"));
   }
+  head::HeadOptions unused;
+  if (absl::Status status = Apply(history, unused); !status.ok())
+    return arguments.Wrong(status.message());
   if (absl::Status status = SetUpDaemon("up", daemon); !status.ok())
     return arguments.Wrong(status.message());
   if (absl::Status status = CheckMayListen(listen.host); !status.ok())
@@ -298,6 +304,8 @@ int RunUp(const std::vector<std::string>& given) {
     for_head.push_back(absl::StrCat("--log-level=", daemon.log_level));
     for (SpawnOptions& worker : *workers) worker.arguments.push_back(for_head.back());
   }
+  const std::vector<std::string> keeps = ForHead(history);
+  for_head.insert(for_head.end(), keeps.begin(), keeps.end());
   LocalCluster cluster;
   if (absl::Status status = cluster.StartHead(listen, for_head); !status.ok()) {
     return Failed(WhyNoHead(status, listen));
