@@ -197,7 +197,7 @@ class CliTest(unittest.TestCase):
         self.assertEqual(decision["tried"][0]["found"], "0 of 2 nodes matched")
         self.assertEqual(decision["lost"], [{"node": "large", "by": "it has GPUs, and the work needs none"}])
         self.assertRegex(self.muster("explain", *at, "--decision").stdout,
-                         r"^ +1  \d+s ago +granted +Score \(request 1\) on small, choice 2 of 2, after \d")
+                         r"^ +1  \d+m?s ago +granted +Score \(request 1\) on small, choice 2 of 2, after \d")
         for asked in [("--decision", "1"), ("task", task, "--decision"), ("--decision", task)]:
             self.assertIn("large lost: it has GPUs", self.muster("explain", *at, *asked).stdout)
         self.assertRegex(self.muster("explain", *at, "task", task[:12]).stdout,
