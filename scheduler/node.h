@@ -69,7 +69,9 @@ using LeaseId = std::pair<RequestId, int>;  // A bundle of a request.
 struct Node {
   Node(NodeId id_in, std::string name_in, Labels labels_in, NodeResources total_in);
 
-  bool usable() const { return reachable && !draining; }  // May get something new.
+  bool usable() const {  // May get something new.
+    return reachable && !draining && closed == 0;
+  }
   NodeState state() const;
   NodeView View() const;
 
@@ -81,6 +83,7 @@ struct Node {
   Capacity free;
   bool reachable = true;
   bool draining = false;
+  int closed = 0;  // For the length of a search; see ClosedNodes.
   std::optional<absl::Time> deadline;
   absl::btree_set<LeaseId> leases;
   std::vector<bool> selected;  // By selector number; kept by SelectorIndex.

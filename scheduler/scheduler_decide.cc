@@ -7,9 +7,14 @@
 namespace muster::sched {
 
 void Scheduler::Impl::Settle() {
+  takings_left_ = 256;
+  changed_ = !grown_.empty() || !touched_.empty() || topology_changed_;
   do {
+    LookAtQuotas();
     PlaceAll();
-  } while (OpenByFindings());
+    LookAtQuotas();
+  } while (OpenByFindings() || DropSpareHolds() || TakeFromOthers());
+  changed_nodes_.clear();
   SayInfeasible();
   touched_.clear();
   topology_changed_ = false;
@@ -17,6 +22,11 @@ void Scheduler::Impl::Settle() {
 }
 
 void Scheduler::Impl::PlaceAll() {
+  if (!holds_.empty()) FillHolds();
+  if (config_.sharing.backfill != Backfill::kGreedy || ByShare() || MayPreempt()) {
+    PlaceInTurns();
+    return;
+  }
   // Without a node that grew, only classes that are not known to be blocked can have room.
   const absl::btree_map<WaitingKey, SchedulingClass*>& candidates =
       grown_.empty() ? ready_ : order_;
@@ -37,8 +47,9 @@ bool Scheduler::Impl::PlaceHead(SchedulingClass& of) {
 }
 
 bool Scheduler::Impl::PlaceOne(SchedulingClass& of, Request& head) {
-  const std::optional<Room> room =
-      of.blocked ? FindRoom(of, head.open, grown_) : FindRoom(of, head.open, cluster_.index());
+  const std::optional<Room> room = !quotas_.empty() ? FindRoomWithinQuota(of, head)
+                                   : of.blocked     ? FindRoom(of, head.open, grown_)
+                                                    : FindRoom(of, head.open, cluster_.index());
   if (!room) return false;
   Dequeue(head);
   PlaceBundle(head, *room);
@@ -47,6 +58,10 @@ bool Scheduler::Impl::PlaceOne(SchedulingClass& of, Request& head) {
 }
 
 bool Scheduler::Impl::PlaceGroup(SchedulingClass& of, Request& head) {
+  ClosedNodes closed;
+  if (!quotas_.empty()) {
+    for (int choice = 0; choice < head.open; ++choice) CloseByQuota(of, choice, closed);
+  }
   if (of.blocked && !FindRoom(of, head.open, grown_)) return false;
   if (!HasRoomForAll(of, head.open, cluster_.nodes())) return false;
   Dequeue(head);
@@ -85,21 +100,30 @@ void Scheduler::Impl::PlaceBundle(Request& request, const Room& room) {
                       .resources = needs,
                       .devices = room.node->free.Take(needs)};
   room.node->leases.emplace(request.id, number);
+  Charge(request, bundle.placement, +1);
   request.bundles.push_back(std::move(bundle));
 }
 
 void Scheduler::Impl::TakeBackBundles(Request& request) {
+  const bool freed = quota_freed_;
   while (!request.bundles.empty()) {
     const Placement& placement = request.bundles.back().placement;
     Node& node = *cluster_.FindNode(placement.node);
     node.free.Give(placement.resources, placement.devices);
     node.leases.erase({request.id, static_cast<int>(request.bundles.size()) - 1});
+    Charge(request, placement, -1);
     request.bundles.pop_back();
   }
+  quota_freed_ = freed;
 }
 
 void Scheduler::Impl::Granted(Request& request) {
+  const absl::Time before = request.granted_at();  // It may have been adopted then.
   request.waited = now_ - request.since;
+  if (config_.sharing.time_slice != absl::InfiniteDuration()) {
+    granted_since_.erase({before, request.id});
+    granted_since_.emplace(request.granted_at(), request.id);
+  }
   SayGrant(request);
 }
 
@@ -178,6 +202,9 @@ void Scheduler::Impl::Reindex(SchedulingClass& of) {
   } else {
     of.blocked = false;  // Room that comes while none waits is not noted.
     of.said_infeasible = false;
+    of.found_no_victims = false;
+    of.quota_closed = 0;
+    of.quota_limited = false;
   }
   if (of.indexed_key != key) {
     if (of.indexed_key) order_.erase(*of.indexed_key);
@@ -198,7 +225,9 @@ void Scheduler::Impl::Reindex(SchedulingClass& of) {
 }
 
 void Scheduler::Impl::Grew(Node& node) {
-  if (node.usable()) InsertById(grown_, &node);
+  if (!node.usable()) return;
+  InsertById(grown_, &node);
+  if (config_.sharing.preemption) InsertById(changed_nodes_, &node);
 }
 
 }  // namespace muster::sched
