@@ -58,16 +58,16 @@ std::string Text(const NodeDraining& e) {
 }
 std::string Text(const NodeLost& e) { return absl::StrCat("lost node=", e.node.ToString()); }
 std::string Text(const Requested& e) {
-  std::string text = absl::StrCat("request id=", e.request.ToString(), " bundles=", e.spec.bundles,
-                                  " priority=", e.spec.priority,
-                                  e.spec.fail_if_infeasible ? " on_infeasible=fail" : "");
-  if (!e.spec.tenant.empty()) absl::StrAppend(&text, " tenant=", e.spec.tenant);
-  if (!e.spec.job.empty()) absl::StrAppend(&text, " job=", e.spec.job);
-  if (e.spec.expected_duration != absl::InfiniteDuration()) {
-    absl::StrAppend(&text, " expected=", absl::FormatDuration(e.spec.expected_duration));
+  std::string text = absl::StrCat("request id=", e.request.ToString(), " bundles=", e.spec->bundles,
+                                  " priority=", e.spec->priority,
+                                  e.spec->fail_if_infeasible ? " on_infeasible=fail" : "");
+  if (!e.spec->tenant.empty()) absl::StrAppend(&text, " tenant=", e.spec->tenant);
+  if (!e.spec->job.empty()) absl::StrAppend(&text, " job=", e.spec->job);
+  if (e.spec->expected_duration != absl::InfiniteDuration()) {
+    absl::StrAppend(&text, " expected=", absl::FormatDuration(e.spec->expected_duration));
   }
-  if (!e.spec.preemptible) absl::StrAppend(&text, " preemptible=no");
-  for (const Choice& choice : e.spec.choices) {
+  if (!e.spec->preemptible) absl::StrAppend(&text, " preemptible=no");
+  for (const Choice& choice : e.spec->choices) {
     absl::StrAppend(&text, " choice={", choice.selector.ToString(), "} ",
                     Quoted(ToText(choice.resources)), " after=", absl::FormatDuration(choice.after),
                     " advance_on=", AdvanceOnToText(choice.advance_on));

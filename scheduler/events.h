@@ -8,21 +8,23 @@
 #include <variant>
 #include <vector>
 
+#include "absl/container/inlined_vector.h"
 #include "absl/time/time.h"
 #include "scheduler/choice.h"
 #include "scheduler/ids.h"
 #include "scheduler/labels.h"
 #include "scheduler/resources.h"
 #include "scheduler/sharing.h"
+#include "scheduler/spec_handle.h"
 
 namespace muster::sched {
 
 // What one bundle of a request (a lease of one rank; a plain request has one bundle) holds.
 struct Placement {
   NodeId node{};
-  int choice = 0;                   // Index into the request's choices.
-  Resources resources{};            // What is held: the choice's own shape.
-  std::vector<GpuShare> devices{};  // Which devices, by index on the node, lowest first.
+  int choice = 0;         // Index into the request's choices.
+  Resources resources{};  // What is held: the choice's own shape.
+  GpuShares devices{};    // Which devices, by index on the node, lowest first.
 };
 
 // --- Events ---
@@ -35,7 +37,7 @@ struct Placement {
 struct HeldLease {
   RequestId request{};
   int bundle = 0;
-  RequestSpec spec{};     // As it was asked for, so that losses can be reported in the same words.
+  SpecHandle spec{};      // As it was asked for, so that losses can be reported in the same words.
   Placement placement{};  // `node` is the joining one.
 };
 struct NodeJoined {  // Ignored if a node with this id is there; a lost node may join again.
@@ -65,7 +67,7 @@ struct NodeLost {  // Also a drained node that has left. Its leases end: see Lea
 // has not heard of it. An id whose bundles came back in part (see HeldLease) waits for the others.
 struct Requested {
   RequestId request{};
-  RequestSpec spec{};
+  SpecHandle spec{};
 };
 struct RequestCancelled {  // Still waiting: forgotten. Already granted: every bundle is freed.
   RequestId request{};
@@ -110,7 +112,7 @@ struct Event {
 
 struct Grant {  // All bundles at once, in order: placements.size() == spec.bundles.
   RequestId request{};
-  std::vector<Placement> placements{};
+  absl::InlinedVector<Placement, 1> placements{};
 };
 // No node there now could ever satisfy the request, by any choice. With fail_if_infeasible the
 // request is then gone; otherwise it goes on waiting, and this is said once per spell of

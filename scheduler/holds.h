@@ -20,7 +20,7 @@ struct HoldPart {
   Node* node = nullptr;
   Resources needs{};
   Resources has{};
-  std::vector<GpuShare> devices{};
+  GpuShares devices{};
 
   bool full() const { return has == needs; }
   void Fill();   // Takes what the node has free of what is missing.

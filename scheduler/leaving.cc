@@ -17,6 +17,15 @@ bool Leaving::Tell(const Notice& notice, std::vector<Action>& actions) {
   return true;
 }
 
+bool Leaving::Restore(const Entry& entry) {
+  const Notice& notice = entry.notice;
+  if (!told_.emplace(LeaseId(notice.request, notice.bundle), entry).second) return false;
+  if (notice.deadline && !entry.revoked) {
+    due_.emplace(*notice.deadline, notice.request, notice.bundle);
+  }
+  return true;
+}
+
 void Leaving::RevokeDue(absl::Time now, std::vector<Action>& actions) {
   while (!due_.empty() && std::get<0>(*due_.begin()) <= now) {
     Entry& entry = told_.at({std::get<1>(*due_.begin()), std::get<2>(*due_.begin())});

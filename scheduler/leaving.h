@@ -30,6 +30,9 @@ class Leaving {
   // than none) is said again, with its reason; nothing is said after a Revoke. True if it was said.
   bool Tell(const Notice& notice, std::vector<Action>& actions);
 
+  // As it was in a snapshot. False: the lease is there already.
+  bool Restore(const Entry& entry);
+
   // The lease has ended. Unknown ones are ignored.
   void Forget(LeaseId lease) {
     if (!told_.empty()) Erase(lease);

@@ -131,7 +131,7 @@ void Scheduler::Impl::On(const Requested& event) {
     }
     return;
   }
-  if (const absl::Status status = Validate(event.spec); !status.ok()) {
+  if (const absl::Status status = Validate(*event.spec); !status.ok()) {
     actions_->push_back(
         Rejected{.request = event.request, .reason = std::string(status.message())});
     return;
@@ -163,7 +163,9 @@ void Scheduler::Impl::On(const RequestCancelled& event) {
 
 void Scheduler::Impl::On(const LeaseFinished& event) {
   Request* const request = Find(event.request);
-  if (Running(request, event.bundle) == nullptr) return;
+  const Bundle* const bundle = Running(request, event.bundle);
+  if (bundle == nullptr) return;
+  if (!bundle->adopted) request->of->durations.Add(now_ - (request->since + request->waited));
   EndBundle(*request, event.bundle);
   ForgetIfEnded(*request);
 }
@@ -195,7 +197,7 @@ Bundle* Scheduler::Impl::Running(Request* request, int bundle) {
   return found.state == Bundle::State::kRunning ? &found : nullptr;
 }
 
-Request& Scheduler::Impl::Add(RequestId id, const RequestSpec& spec) {
+Request& Scheduler::Impl::Add(RequestId id, const SpecHandle& spec) {
   std::unique_ptr<Request>& slot = requests_[id];
   MUSTER_CHECK(slot == nullptr);
   slot = std::make_unique<Request>();
@@ -262,8 +264,8 @@ void Scheduler::Impl::ForgetIfEnded(Request& request) {
 
 void Scheduler::Impl::Adopt(const HeldLease& held, Node& node) {
   Request* request = Find(held.request);
-  const RequestSpec& spec = request == nullptr ? held.spec : request->of->spec;
-  if (request == nullptr && !Validate(held.spec).ok()) return;
+  const RequestSpec& spec = request == nullptr ? *held.spec : request->of->spec;
+  if (request == nullptr && !Validate(*held.spec).ok()) return;
   const size_t choices = spec.choices.size();
   if (held.bundle < 0 || held.bundle >= spec.bundles) return;
   if (held.placement.choice < 0 || static_cast<size_t>(held.placement.choice) >= choices) return;
@@ -287,7 +289,10 @@ void Scheduler::Impl::Adopt(const HeldLease& held, Node& node) {
     if (waited) WaitForMissing(*request);
   }
   Bundle& bundle = request->bundles[held.bundle];
-  bundle = {.state = Bundle::State::kRunning, .may_overcommit = true, .placement = held.placement};
+  bundle = {.state = Bundle::State::kRunning,
+            .may_overcommit = true,
+            .adopted = true,
+            .placement = held.placement};
   bundle.placement.node = node.id;
   node.leases.emplace(request->id, held.bundle);
   Charge(*request, bundle.placement, +1);
@@ -326,6 +331,13 @@ std::vector<TenantView> Scheduler::TenantViews() const { return impl_->TenantVie
 std::vector<QuotaView> Scheduler::QuotaViews() const { return impl_->QuotaViews(); }
 std::vector<NodeView> Scheduler::Nodes() const { return impl_->Nodes(); }
 bool Scheduler::HasWaiting() const { return impl_->HasWaiting(); }
+Snapshot Scheduler::TakeSnapshot() const { return impl_->TakeSnapshot(); }
+absl::StatusOr<std::unique_ptr<Scheduler>> Scheduler::Load(const Snapshot& snapshot,
+                                                           std::vector<Action>& actions) {
+  auto scheduler = std::make_unique<Scheduler>(snapshot.config);
+  if (absl::Status status = scheduler->impl_->Load(snapshot, actions); !status.ok()) return status;
+  return scheduler;
+}
 void Scheduler::CheckInvariants() const { impl_->CheckInvariants(); }
 
 }  // namespace muster::sched

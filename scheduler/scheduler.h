@@ -38,6 +38,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "scheduler/events.h"
 #include "scheduler/explain.h"
@@ -58,6 +59,8 @@ struct SchedulerConfig {
   int idle_classes_kept = 256;  // Classes without requests whose matching nodes stay known.
   SharingConfig sharing{};      // Who comes next, and who may be asked to leave for it.
 };
+
+struct Snapshot;  // snapshot.h
 
 class Scheduler {
  public:
@@ -90,6 +93,15 @@ class Scheduler {
   // Nodes in order of id, with what is used, lost ones included; for `muster status`.
   std::vector<NodeView> Nodes() const;
   bool HasWaiting() const;
+
+  // All that it knows. O(cluster).
+  Snapshot TakeSnapshot() const;
+
+  // A scheduler that goes on as the one did that the snapshot was taken from. Where the snapshot
+  // was edited since, so that something that waits has room now, `actions` gets what follows from
+  // that. Errors: kInvalidArgument naming what contradicts the rest.
+  static absl::StatusOr<std::unique_ptr<Scheduler>> Load(const Snapshot& snapshot,
+                                                         std::vector<Action>& actions);
 
   // Dies if an invariant is broken. O(cluster): for tests, after each Step().
   void CheckInvariants() const;

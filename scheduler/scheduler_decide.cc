@@ -205,6 +205,7 @@ void Scheduler::Impl::Reindex(SchedulingClass& of) {
     of.found_no_victims = false;
     of.quota_closed = 0;
     of.quota_limited = false;
+    of.infeasible_reason.clear();  // Nor are nodes that come and go.
   }
   if (of.indexed_key != key) {
     if (of.indexed_key) order_.erase(*of.indexed_key);

@@ -1,6 +1,7 @@
-// The inside of Scheduler: one class in four files. scheduler.cc takes events, scheduler_decide.cc
-// places and opens choices, scheduler_share.cc says whose turn it is, keeps quotas and takes leases
-// for others, scheduler_report.cc explains and checks.
+// The inside of Scheduler: one class in several files. scheduler.cc takes events,
+// scheduler_decide.cc places and opens choices, scheduler_share.cc says whose turn it is, keeps
+// quotas and takes leases for others, scheduler_plan.cc is backfill by reservations,
+// scheduler_report.cc explains and checks, scheduler_snapshot.cc takes all of it out and in again.
 #pragma once
 
 #include <memory>
@@ -11,6 +12,7 @@
 #include "absl/container/btree_map.h"
 #include "absl/container/btree_set.h"
 #include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "scheduler/cluster.h"
 #include "scheduler/holds.h"
@@ -18,6 +20,7 @@
 #include "scheduler/placer.h"
 #include "scheduler/quotas.h"
 #include "scheduler/scheduler.h"
+#include "scheduler/snapshot.h"
 #include "scheduler/tenants.h"
 #include "scheduler/timeline.h"
 #include "scheduler/turns.h"
@@ -40,7 +43,16 @@ class Scheduler::Impl {
   bool HasWaiting() const { return waiting_ > 0; }
   void CheckInvariants() const;
 
+  // scheduler_snapshot.cc
+  Snapshot TakeSnapshot() const;
+  absl::Status Load(const Snapshot& snapshot, std::vector<Action>& actions);  // REQUIRES: new.
+
  private:
+  absl::Status LoadClasses(const Snapshot& snapshot);
+  absl::Status LoadRequest(const SnapshotRequest& from);
+  absl::Status LoadHold(const SnapshotHold& from);
+  absl::Status LoadBundle(const SnapshotBundle& from, Request& request, int number);
+
   void On(const NodeJoined& event);
   void On(const NodeChanged& event);
   void On(const NodeReachable& event);
@@ -112,7 +124,7 @@ class Scheduler::Impl {
   // --- Requests ---
   Request* Find(RequestId id) const;
   static Bundle* Running(Request* request, int bundle);  // Null: there is no such lease.
-  Request& Add(RequestId id, const RequestSpec& spec);
+  Request& Add(RequestId id, const SpecHandle& spec);
   void Forget(Request& request);
   void Enqueue(Request& request);
   void Dequeue(Request& request);

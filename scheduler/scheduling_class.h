@@ -15,6 +15,7 @@
 #include "absl/container/btree_map.h"
 #include "absl/time/time.h"
 #include "scheduler/choice.h"
+#include "scheduler/duration_history.h"
 #include "scheduler/events.h"
 #include "scheduler/ids.h"
 
@@ -30,6 +31,7 @@ struct Bundle {
   State state = State::kMissing;
   bool blocked = false;         // Its CPUs are lent out.
   bool may_overcommit = false;  // It took CPUs back, or joined held.
+  bool adopted = false;         // It joined held: when it began is not known.
   Placement placement{};
 };
 
@@ -69,10 +71,11 @@ struct WaitingKey {
 };
 
 struct SchedulingClass {
-  SchedulingClass(uint64_t id_in, RequestSpec spec_in);
+  SchedulingClass(uint64_t id_in, SpecHandle handle_in);
 
   const uint64_t id;
-  const RequestSpec spec;
+  const SpecHandle handle;
+  const RequestSpec& spec;       // What the handle refers to.
   std::vector<int> selectors{};  // By choice: its number in the SelectorIndex.
   int requests = 0;              // Waiting or granted.
 
@@ -109,6 +112,7 @@ struct SchedulingClass {
   int64_t waiting = 0;
 
   // --- Kept by the scheduler ---
+  DurationHistory durations{};  // Of its leases that finished.
   bool blocked = false;  // The head has no room on any node that has not grown since it was tried.
   bool said_infeasible = false;     // To all that wait.
   std::string infeasible_reason{};  // Empty: to be made.

@@ -164,10 +164,10 @@ absl::StatusOr<HeldLease> ParseHeld(const ScriptFields& fields) {
   HeldLease held;
   MUSTER_ASSIGN_OR_RETURN(held.request.value, fields.Id("id"));
   MUSTER_ASSIGN_OR_RETURN(held.spec, ParseSpec(fields));
-  MUSTER_ASSIGN_OR_RETURN(held.bundle, fields.Int("bundle", 0, 0, held.spec.bundles - 1));
-  const int choices = static_cast<int>(held.spec.choices.size());
+  MUSTER_ASSIGN_OR_RETURN(held.bundle, fields.Int("bundle", 0, 0, held.spec->bundles - 1));
+  const int choices = static_cast<int>(held.spec->choices.size());
   MUSTER_ASSIGN_OR_RETURN(held.placement.choice, fields.Int("choice", 0, 0, choices - 1));
-  held.placement.resources = held.spec.choices[held.placement.choice].resources;
+  held.placement.resources = held.spec->choices[held.placement.choice].resources;
   if (!fields.Has("devices")) return held;
   MUSTER_ASSIGN_OR_RETURN(const absl::string_view inside, Inside(fields.Text("devices"), '[', ']'));
   for (const absl::string_view text : absl::StrSplit(inside, ',')) {

@@ -1,0 +1,321 @@
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "scheduler/base/check.h"
+#include "scheduler/base/status_macros.h"
+#include "scheduler/scheduler_impl.h"
+#include "scheduler/snapshot.h"
+
+namespace muster::sched {
+namespace {
+
+template <typename... Parts>
+absl::Status Wrong(const Parts&... parts) {
+  return absl::InvalidArgumentError(absl::StrCat(parts...));
+}
+
+SnapshotNode NodeOf(const Node& node) {
+  return {.node = node.id,
+          .name = node.name,
+          .labels = node.labels,
+          .total = node.total,
+          .reachable = node.reachable,
+          .draining = node.draining,
+          .deadline = node.deadline};
+}
+
+SnapshotBundle BundleOf(const Bundle& bundle) {
+  return {.state = static_cast<SnapshotBundle::State>(bundle.state),
+          .blocked = bundle.blocked,
+          .may_overcommit = bundle.may_overcommit,
+          .adopted = bundle.adopted,
+          .placement = bundle.placement};
+}
+
+SnapshotRequest RequestOf(const Request& request) {
+  SnapshotRequest to{.request = request.id,
+                     .of = request.of->id,
+                     .arrival = request.arrival,
+                     .since = request.since,
+                     .opened_at = request.opened_at,
+                     .open = request.open,
+                     .waited = request.waited,
+                     .adopt_by = request.adopt_by};
+  for (const Bundle& bundle : request.bundles) to.bundles.push_back(BundleOf(bundle));
+  return to;
+}
+
+SnapshotHold HoldOf(const Hold& hold) {
+  SnapshotHold to{.of = hold.of->id, .request = hold.request, .reason = hold.reason};
+  for (const LeaseId& lease : hold.victims) {
+    to.victims.push_back({.request = lease.first, .bundle = lease.second});
+  }
+  for (const HoldPart& part : hold.parts) {
+    to.parts.push_back(
+        {.node = part.node->id, .needs = part.needs, .has = part.has, .devices = part.devices});
+  }
+  return to;
+}
+
+absl::Status CheckConfig(const SchedulerConfig& config) {
+  if (config.waiting_requests_max < 0) {
+    return Wrong("config: waiting_requests_max is ", config.waiting_requests_max);
+  }
+  if (config.lost_nodes_kept < 0) return Wrong("config: lost_nodes_kept is negative");
+  if (config.idle_classes_kept < 0) return Wrong("config: idle_classes_kept is negative");
+  if (config.sharing.reservations_max < 1) return Wrong("config: reservations_max is below 1");
+  if (config.sharing.duration_default <= absl::ZeroDuration()) {
+    return Wrong("config: duration_default must be positive");
+  }
+  if (config.adoption_timeout < absl::ZeroDuration()) {
+    return Wrong("config: adoption_timeout is negative");
+  }
+  return absl::OkStatus();
+}
+
+// What one class's queue relies on, requests in order of arrival.
+absl::Status CheckQueue(const SchedulingClass& of) {
+  const Request* older = nullptr;
+  for (const Request* request : of.Queue()) {
+    if (older != nullptr && older->arrival > request->arrival) {
+      return Wrong("request ", older->id.ToString(), " came after request ", request->id.ToString(),
+                   " of its class, but has more choices open");
+    }
+    older = request;
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+Snapshot Scheduler::Impl::TakeSnapshot() const {
+  Snapshot to;
+  to.config = config_;
+  to.now = now_;
+  to.next_arrival = next_arrival_;
+  to.next_class = cluster_.counters().next_class;
+  to.next_idle = cluster_.counters().next_idle;
+  for (const Node* node : cluster_.nodes()) to.nodes.push_back(NodeOf(*node));
+  to.lost_nodes.assign(cluster_.lost_nodes().begin(), cluster_.lost_nodes().end());
+  for (const auto& [id, of] : cluster_.classes()) {
+    to.classes.push_back({.id = id,
+                          .spec = of->handle,
+                          .idle_since = of->idle_since.value_or(0),
+                          .durations = of->durations.values()});
+  }
+  to.requests.reserve(requests_.size());
+  for (const auto& [id, request] : requests_) to.requests.push_back(RequestOf(*request));
+  // They came in no order.
+  std::sort(
+      to.requests.begin(), to.requests.end(),
+      [](const SnapshotRequest& a, const SnapshotRequest& b) { return a.arrival < b.arrival; });
+  for (const auto& [lease, entry] : leaving_.told()) {
+    to.leaving.push_back({.notice = entry.notice, .revoked = entry.revoked});
+  }
+  for (const Tenant* tenant : tenants_.InOrder()) {
+    if (!tenant->weight_set) continue;
+    to.tenants.push_back({.tenant = tenant->name, .weight_milli = tenant->weight_milli});
+  }
+  for (const auto& [name, entry] : quotas_.entries()) to.quotas.push_back(entry.quota);
+  for (const auto& [id, hold] : holds_.all()) to.holds.push_back(HoldOf(hold));
+  return to;
+}
+
+absl::Status Scheduler::Impl::Load(const Snapshot& snapshot, std::vector<Action>& actions) {
+  MUSTER_CHECK(requests_.empty());
+  MUSTER_RETURN_IF_ERROR(CheckConfig(snapshot.config));
+  now_ = snapshot.now;
+  actions_ = &actions;
+  for (const TenantSet& from : snapshot.tenants) On(from);
+  for (const Quota& quota : snapshot.quotas) {
+    MUSTER_RETURN_IF_ERROR(Validate(quota));
+    quotas_.Set(quota);
+  }
+  for (const SnapshotNode& from : snapshot.nodes) {
+    if (cluster_.FindNode(from.node) != nullptr) {
+      return Wrong("node ", from.node.ToString(), " is there twice");
+    }
+    MUSTER_RETURN_IF_ERROR(ValidateLabels(from.labels));
+    MUSTER_RETURN_IF_ERROR(Validate(from.total));
+    Node* const node = cluster_.AddNode(from.node, from.name, from.labels, from.total);
+    tenants_.AddTotal(node->total, +1);
+    quotas_.AddNode(*node);
+    node->reachable = from.reachable;
+    node->draining = from.draining;
+    node->deadline = from.deadline;
+  }
+  for (const NodeView& view : snapshot.lost_nodes) cluster_.RestoreLost(view);
+
+  MUSTER_RETURN_IF_ERROR(LoadClasses(snapshot));
+  for (const SnapshotRequest& from : snapshot.requests) {
+    if (from.arrival >= snapshot.next_arrival) {
+      return Wrong("request ", from.request.ToString(), ": its arrival is not below next_arrival");
+    }
+    MUSTER_RETURN_IF_ERROR(LoadRequest(from));
+  }
+  next_arrival_ = snapshot.next_arrival;
+  for (const auto& [id, of] : cluster_.classes()) {
+    if (of->idle_since && *of->idle_since >= snapshot.next_idle) {
+      return Wrong("class ", id, ": idle_since is 0, but no request is of it");
+    }
+    MUSTER_RETURN_IF_ERROR(CheckQueue(*of));
+    of->said_infeasible = of->waits() && !InGrace() && !of->Feasible();
+    Reindex(*of);
+  }
+  for (const Node* node : cluster_.nodes()) {
+    int64_t may_overcommit = 0;
+    for (const LeaseId& lease : node->leases) {
+      const Bundle& bundle = Find(lease.first)->bundles[lease.second];
+      if (bundle.may_overcommit && !bundle.blocked) {
+        may_overcommit += bundle.placement.resources.cpus;
+      }
+    }
+    if (node->free.cpus() < -may_overcommit) {
+      return Wrong("node ", node->name, ": its leases hold more CPUs than it has");
+    }
+  }
+  for (const SnapshotLeaving& from : snapshot.leaving) {
+    const LeaseId lease = {from.notice.request, from.notice.bundle};
+    if (Running(Find(lease.first), lease.second) == nullptr) {
+      return Wrong("leaving: request ", lease.first.ToString(), " has no running bundle ",
+                   lease.second);
+    }
+    if (!leaving_.Restore({.notice = from.notice, .revoked = from.revoked})) {
+      return Wrong("leaving: request ", lease.first.ToString(), " bundle ", lease.second,
+                   " is there twice");
+    }
+  }
+  for (const SnapshotHold& from : snapshot.holds) MUSTER_RETURN_IF_ERROR(LoadHold(from));
+  cluster_.Restore({.next_class = snapshot.next_class, .next_idle = snapshot.next_idle});
+  // Nothing follows from this where nothing was edited.
+  topology_changed_ = true;
+  Step({.at = now_, .what = Tick{}}, actions);
+  return absl::OkStatus();
+}
+
+absl::Status Scheduler::Impl::LoadClasses(const Snapshot& snapshot) {
+  uint64_t last = 0;
+  uint64_t busy = snapshot.next_idle;  // Ranks for those that are in use, for the moment.
+  for (const SnapshotClass& from : snapshot.classes) {
+    if (from.id <= last || from.id >= snapshot.next_class) {
+      return Wrong("class ", from.id, ": ids grow from class to class, up to next_class");
+    }
+    last = from.id;
+    if (from.idle_since >= snapshot.next_idle) {
+      return Wrong("class ", from.id, ": idle_since is not below next_idle");
+    }
+    if (const absl::Status status = Validate(*from.spec); !status.ok()) {
+      return Wrong("class ", from.id, ": ", status.message());
+    }
+    const uint64_t rank = from.idle_since == 0 ? busy++ : from.idle_since;
+    SchedulingClass* const of = cluster_.RestoreClass(from.id, from.spec, rank);
+    if (of == nullptr) {
+      return Wrong("class ", from.id, " has the spec or the idle_since of one before it");
+    }
+    for (const absl::Duration duration : from.durations) of->durations.Add(duration);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Scheduler::Impl::LoadRequest(const SnapshotRequest& from) {
+  const std::string name = absl::StrCat("request ", from.request.ToString());
+  const auto of = cluster_.classes().find(from.of);
+  if (of == cluster_.classes().end()) return Wrong(name, ": there is no class ", from.of);
+  if (Find(from.request) != nullptr) return Wrong(name, " is there twice");
+  const int choices = of->second->choices();
+  if (from.open < 1 || from.open > choices) {
+    return Wrong(name, ": open is ", from.open, ", but it has ", choices, " choices");
+  }
+  if (from.arrival < next_arrival_) return Wrong(name, ": arrivals grow from request to request");
+  if (from.since > now_ || from.opened_at < from.since || from.opened_at > now_) {
+    return Wrong(name, ": since, opened_at and now come in this order");
+  }
+  const int bundles = of->second->spec.bundles;
+  if (from.granted() && from.bundles.size() != static_cast<size_t>(bundles)) {
+    return Wrong(name, " holds ", from.bundles.size(), " bundles, but asked for ", bundles);
+  }
+  if (from.waited < absl::ZeroDuration() || from.waited > now_ - from.since) {
+    return Wrong(name, ": waited is longer than it has been there");
+  }
+  next_arrival_ = from.arrival;
+  Request& request = Add(from.request, of->second->handle);
+  request.since = from.since;
+  request.opened_at = from.opened_at;
+  request.open = from.open;
+  request.waited = from.waited;
+  if (!from.granted()) {
+    if (from.adopt_by) return Wrong(name, ": adopt_by, but it has no bundle");
+    request.of->Push(&request);
+    ++waiting_;
+    return absl::OkStatus();
+  }
+  if (config_.sharing.time_slice != absl::InfiniteDuration()) {
+    granted_since_.emplace(request.granted_at(), request.id);
+  }
+  request.bundles.resize(from.bundles.size());
+  for (size_t i = 0; i < from.bundles.size(); ++i) {
+    if (absl::Status status = LoadBundle(from.bundles[i], request, static_cast<int>(i));
+        !status.ok()) {
+      return Wrong(name, " bundle ", i, ": ", status.message());
+    }
+  }
+  if (!request.Has(Bundle::State::kRunning)) return Wrong(name, ": none of its bundles runs");
+  if (from.adopt_by) {
+    if (!request.Has(Bundle::State::kMissing))
+      return Wrong(name, ": adopt_by, but none is missing");
+    request.adopt_by = from.adopt_by;
+    adoptions_.emplace(*request.adopt_by, request.id);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Scheduler::Impl::LoadBundle(const SnapshotBundle& from, Request& request, int number) {
+  Bundle& bundle = request.bundles[number];
+  bundle = {.state = static_cast<Bundle::State>(from.state),
+            .blocked = from.blocked,
+            .may_overcommit = from.may_overcommit,
+            .adopted = from.adopted,
+            .placement = from.placement};
+  if (bundle.state != Bundle::State::kRunning) return absl::OkStatus();
+  const Placement& placement = bundle.placement;
+  if (placement.choice < 0 || placement.choice >= request.of->choices()) {
+    return Wrong("there is no choice ", placement.choice);
+  }
+  MUSTER_RETURN_IF_ERROR(Validate(placement.resources));
+  Node* const node = cluster_.FindNode(placement.node);
+  if (node == nullptr) return Wrong("there is no node ", placement.node.ToString());
+  if (!node->free.TakeHeld(placement.resources, placement.devices)) {
+    return Wrong("node ", node->name, " has not what it holds");
+  }
+  if (bundle.blocked) node->free.AddCpus(placement.resources.cpus);
+  node->leases.emplace(request.id, number);
+  Charge(request, placement, +1);
+  return absl::OkStatus();
+}
+
+absl::Status Scheduler::Impl::LoadHold(const SnapshotHold& from) {
+  const std::string name = absl::StrCat("the hold for request ", from.request.ToString());
+  const auto of = cluster_.classes().find(from.of);
+  if (of == cluster_.classes().end()) return Wrong(name, ": there is no class ", from.of);
+  Hold hold{.of = of->second.get(), .request = from.request, .reason = from.reason};
+  for (const SnapshotVictim& victim : from.victims) {
+    hold.victims.push_back({victim.request, victim.bundle});
+  }
+  if (holds_.CountOf(*hold.of) >= hold.of->waiting) return Wrong(name, ": none waits for it");
+  for (const SnapshotHoldPart& part : from.parts) {
+    Node* const node = cluster_.FindNode(part.node);
+    if (node == nullptr) return Wrong(name, ": there is no node ", part.node.ToString());
+    MUSTER_RETURN_IF_ERROR(Validate(part.needs));
+    MUSTER_RETURN_IF_ERROR(Validate(part.has));
+    if (!node->free.TakeHeld(part.has, part.devices)) {
+      return Wrong(name, ": node ", node->name, " has not what it keeps");
+    }
+    hold.parts.push_back(
+        {.node = node, .needs = part.needs, .has = part.has, .devices = part.devices});
+  }
+  holds_.Add(std::move(hold));
+  return absl::OkStatus();
+}
+
+}  // namespace muster::sched
