@@ -8,16 +8,6 @@
 #include "scheduler/base/check.h"
 
 namespace muster::sched {
-namespace {
-
-template <typename Spec>
-absl::Duration ExpectedDuration(const Spec& spec) {
-  if constexpr (requires { spec.expected_duration; }) return spec.expected_duration;
-  return absl::InfiniteDuration();
-}
-
-}  // namespace
-
 std::string ToText(const StartEstimate& estimate, absl::Time now) {
   switch (estimate.when) {
     case StartEstimate::When::kUnknown:
@@ -86,7 +76,7 @@ absl::StatusOr<std::unique_ptr<Forecast>> Forecast::Make(const Snapshot& snapsho
 
 std::optional<Forecast::Length> Forecast::LengthOf(const RequestSpec& spec,
                                                    const DurationHistory& history) {
-  if (const absl::Duration expected = ExpectedDuration(spec); expected < absl::InfiniteDuration()) {
+  if (const absl::Duration expected = spec.expected_duration; expected < absl::InfiniteDuration()) {
     return Length{.duration = expected};
   }
   if (const std::optional<absl::Duration> median = history.Median()) {

@@ -127,7 +127,7 @@ struct Node {
   Node(const Node&) = delete;
   Node& operator=(const Node&) = delete;
 
-  bool usable() const { return reachable && !draining && !hidden; }  // May get something new.
+  bool usable() const { return reachable && !draining && closed == 0; }  // May get something new.
   NodeState state() const;
   NodeView View() const;
 
@@ -140,7 +140,7 @@ struct Node {
   Capacity free;
   bool reachable = true;
   bool draining = false;
-  bool hidden = false;  // For the length of one search; see HiddenNodes.
+  int closed = 0;  // For the length of a search; see ClosedNodes.
   std::optional<absl::Time> deadline;
   LeaseSet leases;
 

@@ -41,12 +41,6 @@ struct Courses {
   absl::flat_hash_map<SpecHandle, absl::Duration> usual{};  // Looked up only.
 };
 
-template <typename Spec>
-absl::Duration ExpectedDuration(const Spec& spec) {
-  if constexpr (requires { spec.expected_duration; }) return spec.expected_duration;
-  return absl::InfiniteDuration();
-}
-
 class Meter {
  public:
   Meter(absl::Time begin, absl::Time end)
@@ -342,7 +336,7 @@ class Played {
     }
     const auto spec = courses_.specs.find(key.first);
     if (spec == courses_.specs.end()) return;
-    absl::Duration lasts = ExpectedDuration(*spec->second);
+    absl::Duration lasts = spec->second->expected_duration;
     if (lasts == absl::InfiniteDuration()) {
       const auto usual = courses_.usual.find(spec->second);
       if (usual == courses_.usual.end()) return;

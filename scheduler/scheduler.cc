@@ -31,7 +31,7 @@ absl::Time Scheduler::Impl::NextTick() const {
   absl::Time next = absl::InfiniteFuture();
   if (!timers_.empty()) next = std::min(next, timers_.begin()->first.first);
   if (!adoptions_.empty()) next = std::min(next, adoptions_.begin()->first);
-  next = std::min(next, leaving_.NextDue());
+  next = std::min({next, leaving_.NextDue(), NextSlice()});
   if (waiting_ > 0 && InGrace()) next = std::min(next, GraceEnd());
   return next;
 }
@@ -67,6 +67,8 @@ void Scheduler::Impl::On(const NodeJoined& event) {
   if (cluster_.FindNode(event.node) != nullptr) return;
   Node* const node = cluster_.AddNode(event.node, event.name, event.labels, event.total);
   topology_changed_ = true;
+  tenants_.AddTotal(node->total, +1);
+  quotas_.AddNode(*node);
   for (const HeldLease& held : event.held) Adopt(held, *node);
   Grew(*node);
 }
@@ -74,7 +76,11 @@ void Scheduler::Impl::On(const NodeJoined& event) {
 void Scheduler::Impl::On(const NodeChanged& event) {
   Node* const node = cluster_.FindNode(event.node);
   if (node == nullptr || Labels(node->labels) == WithAliases(event.labels)) return;
+  ChargeAgain(*node, -1);
+  quotas_.RemoveNode(node->id);
   cluster_.Relabel(node, event.labels);
+  quotas_.AddNode(*node);
+  ChargeAgain(*node, +1);
   topology_changed_ = true;
   Grew(*node);
 }
@@ -83,6 +89,7 @@ void Scheduler::Impl::On(const NodeReachable& event) {
   Node* const node = cluster_.FindNode(event.node);
   if (node == nullptr || node->reachable == event.reachable) return;
   node->reachable = event.reachable;
+  if (!event.reachable) DropHoldsOn(*node);
   Grew(*node);
 }
 
@@ -91,6 +98,7 @@ void Scheduler::Impl::On(const NodeDraining& event) {
   if (node == nullptr) return;
   node->draining = true;
   node->deadline = event.deadline;
+  DropHoldsOn(*node);
 }
 
 void Scheduler::Impl::On(const NodeLost& event) {
@@ -104,7 +112,11 @@ void Scheduler::Impl::On(const NodeLost& event) {
         LeaseLost{.request = request.id, .bundle = lease.second, .node = event.node});
     ForgetIfEnded(request);
   }
+  DropHoldsOn(*node);
   EraseById(grown_, node);
+  EraseById(changed_nodes_, node);
+  tenants_.AddTotal(node->total, -1);
+  quotas_.RemoveNode(node->id);
   cluster_.RemoveNode(node);
   topology_changed_ = true;
 }
@@ -193,6 +205,7 @@ Request& Scheduler::Impl::Add(RequestId id, const SpecHandle& spec) {
   slot = std::make_unique<Request>();
   slot->id = id;
   slot->of = cluster_.Use(spec);
+  if (slot->of->tenant == nullptr) slot->of->tenant = tenants_.Enter(slot->of->spec.tenant);
   slot->arrival = next_arrival_++;
   slot->since = now_;
   slot->opened_at = now_;
@@ -208,6 +221,14 @@ void Scheduler::Impl::Forget(Request& request) {
   StopWaitingForMissing(request);
   if (new_waiting_ == &request) new_waiting_ = nullptr;
   SchedulingClass* const of = request.of;
+  if (!granted_since_.empty() && request.granted()) {
+    granted_since_.erase({request.granted_at(), request.id});
+  }
+  if (of->requests == 1) {  // Its last.
+    DropHoldsOf(*of);
+    tenants_.Leave(of->tenant);
+    of->tenant = nullptr;
+  }
   requests_.erase(request.id);
   cluster_.Unuse(of);
 }
@@ -237,6 +258,7 @@ void Scheduler::Impl::EndBundle(Request& request, int number) {
     node.free.AddCpus(-bundle.placement.resources.cpus);  // Lent out: given before.
   node.leases.erase({request.id, number});
   leaving_.Forget({request.id, number});
+  Charge(request, bundle.placement, -1);
   bundle.state = Bundle::State::kEnded;
   Grew(node);
 }
@@ -261,7 +283,12 @@ void Scheduler::Impl::Adopt(const HeldLease& held, Node& node) {
   }
   if (!node.free.TakeHeld(held.placement.resources, held.placement.devices)) return;
 
-  if (request == nullptr) request = &Add(held.request, held.spec);
+  if (request == nullptr) {
+    request = &Add(held.request, held.spec);
+    if (config_.sharing.time_slice != absl::InfiniteDuration()) {
+      granted_since_.emplace(request->granted_at(), request->id);
+    }
+  }
   if (!request->granted()) {
     const bool waited = request->of->segments[request->open].contains(request->arrival);
     if (waited) Dequeue(*request);
@@ -275,6 +302,7 @@ void Scheduler::Impl::Adopt(const HeldLease& held, Node& node) {
             .placement = held.placement};
   bundle.placement.node = node.id;
   node.leases.emplace(request->id, held.bundle);
+  Charge(*request, bundle.placement, +1);
   if (request->adopt_by && !request->Has(Bundle::State::kMissing)) {
     StopWaitingForMissing(*request);
     if (!request->Has(Bundle::State::kEnded)) Granted(*request);
@@ -306,6 +334,8 @@ std::optional<Explanation> Scheduler::Explain(RequestId request, absl::Time now)
   return impl_->Explain(request, now);
 }
 std::vector<WaitingClass> Scheduler::Waiting(absl::Time now) const { return impl_->Waiting(now); }
+std::vector<TenantView> Scheduler::TenantViews() const { return impl_->TenantViews(); }
+std::vector<QuotaView> Scheduler::QuotaViews() const { return impl_->QuotaViews(); }
 std::vector<NodeView> Scheduler::Nodes() const { return impl_->Nodes(); }
 bool Scheduler::HasWaiting() const { return impl_->HasWaiting(); }
 std::vector<DecisionView> Scheduler::NewestDecisions(size_t most) const {

@@ -10,9 +10,14 @@ namespace muster::sched {
 
 void Scheduler::Impl::Settle() {
   if (topology_changed_) LookAgainAtAvoided();
+  takings_left_ = 256;
+  changed_ = !grown_.empty() || !touched_.empty() || topology_changed_;
   do {
+    LookAtQuotas();
     PlaceAll();
-  } while (OpenByFindings());
+    LookAtQuotas();
+  } while (OpenByFindings() || DropSpareHolds() || TakeFromOthers());
+  changed_nodes_.clear();
   SayInfeasible();
   touched_.clear();
   topology_changed_ = false;
@@ -29,6 +34,11 @@ void Scheduler::Impl::LookAgainAtAvoided() {
 }
 
 void Scheduler::Impl::PlaceAll() {
+  if (!holds_.empty()) FillHolds();
+  if (config_.sharing.backfill != Backfill::kGreedy || ByShare() || MayPreempt()) {
+    PlaceInTurns();
+    return;
+  }
   // Without a node that grew, only classes that are not known to be blocked can have room.
   const absl::btree_map<WaitingKey, SchedulingClass*>& candidates =
       grown_.empty() ? ready_ : order_;
@@ -58,26 +68,28 @@ bool Scheduler::Impl::PlaceOne(SchedulingClass& of, Request& head) {
   return true;
 }
 
-// Where the next bundle goes, nodes that are hidden left out.
-std::optional<Room> Scheduler::Impl::FindVisibleRoom(const SchedulingClass& of, int open) const {
+// Where the next bundle goes by the choices from `first` on, closed nodes left out.
+std::optional<Room> Scheduler::Impl::FindOpenRoom(const SchedulingClass& of, int first,
+                                                  int open) const {
   if (!of.spec.affinity.node.empty()) {
     Node* const wanted = cluster_.FindNode(of.spec.affinity.node);
     if (wanted != nullptr) {
-      if (const std::optional<Room> room = FindRoom(of, open, std::span(&wanted, 1))) return room;
+      const std::vector<Node*> only = {wanted};
+      if (const std::optional<Room> room = FindWithinQuota(of, first, open, &only)) return room;
     }
     if (of.spec.affinity.hard()) return std::nullopt;
   }
-  return of.blocked ? FindRoom(of, open, grown_) : FindRoom(of, open, cluster_.index());
+  return FindWithinQuota(of, first, open, of.blocked ? &grown_ : nullptr);
 }
 
 std::optional<Room> Scheduler::Impl::FindRoomFor(const SchedulingClass& of, const Request& head) {
-  if (!IsConstrained(of.spec)) return FindVisibleRoom(of, head.open);
+  if (!IsConstrained(of.spec)) return FindOpenRoom(of, 0, head.open);
   std::optional<Room> room;
   {
-    const HiddenNodes avoided(AvoidedNodes(cluster_, of.spec));
-    room = FindVisibleRoom(of, head.open);
+    const ClosedNodes avoided(AvoidedNodes(cluster_, of.spec));
+    room = FindOpenRoom(of, 0, head.open);
   }
-  if (!room && !Avoids(head)) room = FindVisibleRoom(of, head.open);
+  if (!room && !Avoids(head)) room = FindOpenRoom(of, 0, head.open);
   return room;
 }
 
@@ -87,10 +99,14 @@ bool Scheduler::Impl::Avoids(const Request& request) const {
 }
 
 bool Scheduler::Impl::PlaceGroup(SchedulingClass& of, Request& head) {
+  ClosedNodes closed;
+  if (!quotas_.empty()) {
+    for (int choice = 0; choice < head.open; ++choice) CloseByQuota(of, choice, closed);
+  }
   if (of.blocked && !FindRoom(of, head.open, grown_)) return false;
   of.blocked = false;  // Its other bundles may go anywhere.
   if (!of.spec.avoid.empty()) {
-    const HiddenNodes avoided(AvoidedNodes(cluster_, of.spec));
+    const ClosedNodes avoided(AvoidedNodes(cluster_, of.spec));
     if (PlaceVisibleGroup(of, head)) return true;
     if (Avoids(head)) return false;
   }
@@ -116,7 +132,7 @@ bool Scheduler::Impl::PlaceVisibleGroup(SchedulingClass& of, Request& head) {
   Dequeue(head);
   const size_t bundles = static_cast<size_t>(of.spec.bundles);
   while (head.bundles.size() < bundles) {
-    const std::optional<Room> room = FindVisibleRoom(of, head.open);
+    const std::optional<Room> room = FindOpenRoom(of, 0, head.open);
     if (!room) break;
     if (head.bundles.empty()) SurveyBefore(of, *room);
     PlaceBundle(head, *room);
@@ -151,22 +167,31 @@ void Scheduler::Impl::PlaceBundle(Request& request, const Room& room) {
                       .resources = needs,
                       .devices = room.node->free.Take(needs)};
   room.node->leases.emplace(request.id, number);
+  Charge(request, bundle.placement, +1);
   request.bundles.push_back(std::move(bundle));
 }
 
 void Scheduler::Impl::TakeBackBundles(Request& request) {
+  const bool freed = quota_freed_;
   while (!request.bundles.empty()) {
     const Placement& placement = request.bundles.back().placement;
     Node& node = *cluster_.FindNode(placement.node);
     node.free.Give(placement.resources, placement.devices);
     node.leases.erase({request.id, static_cast<int>(request.bundles.size()) - 1});
+    Charge(request, placement, -1);
     request.bundles.pop_back();
   }
+  quota_freed_ = freed;
 }
 
 void Scheduler::Impl::Granted(Request& request) {
+  const absl::Time before = request.granted_at();  // It may have been adopted then.
   request.waited = now_ - request.since;
   RecordGrant(request);
+  if (config_.sharing.time_slice != absl::InfiniteDuration()) {
+    granted_since_.erase({before, request.id});
+    granted_since_.emplace(request.granted_at(), request.id);
+  }
   SayGrant(request);
 }
 
@@ -247,6 +272,9 @@ void Scheduler::Impl::Reindex(SchedulingClass& of) {
   } else {
     of.blocked = false;  // Room that comes while none waits is not noted.
     of.said_infeasible = false;
+    of.found_no_victims = false;
+    of.quota_closed = 0;
+    of.quota_limited = false;
     of.infeasible_reason.clear();  // Nor are nodes that come and go.
   }
   if (of.indexed_key != key) {
@@ -268,7 +296,9 @@ void Scheduler::Impl::Reindex(SchedulingClass& of) {
 }
 
 void Scheduler::Impl::Grew(Node& node) {
-  if (node.usable()) InsertById(grown_, &node);
+  if (!node.usable()) return;
+  InsertById(grown_, &node);
+  if (config_.sharing.preemption) InsertById(changed_nodes_, &node);
 }
 
 }  // namespace muster::sched

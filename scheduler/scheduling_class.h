@@ -23,6 +23,7 @@ namespace muster::sched {
 
 struct Node;
 struct SchedulingClass;
+struct Tenant;
 
 struct Bundle {
   // Missing: granted before a restart of the head, not seen since.
@@ -47,6 +48,7 @@ struct Request {
   std::optional<absl::Time> adopt_by{};  // Asked for again, and some of its bundles are missing.
 
   bool granted() const { return !bundles.empty(); }
+  absl::Time granted_at() const { return since + waited; }  // REQUIRES: granted().
   bool Has(Bundle::State state) const {
     for (const Bundle& bundle : bundles) {
       if (bundle.state == state) return true;
@@ -95,6 +97,7 @@ struct SchedulingClass {
   Request* head() const;                         // Null where none waits.
   int64_t Before(const Request& request) const;  // How many wait in front of it.
   std::vector<Request*> Queue() const;           // Oldest first.
+  Request* After(const Request& request) const;  // The next in the queue; null: it is the last.
   WaitingKey key() const { return {-int64_t{spec.priority}, head()->arrival}; }
   void Push(Request* request);
   void Erase(Request* request);
@@ -114,6 +117,10 @@ struct SchedulingClass {
   bool blocked = false;  // The head has no room on any node that has not grown since it was tried.
   bool said_infeasible = false;     // To all that wait.
   std::string infeasible_reason{};  // Empty: to be made.
+  Tenant* tenant = nullptr;         // While it has requests.
+  bool quota_limited = false;       // A quota closes nodes to an open choice of the head,
+  uint64_t quota_closed = 0;        // and, by choice, all nodes that could hold it. Bits.
+  bool found_no_victims = false;    // As `blocked`, for what could be taken from others.
   std::optional<WaitingKey> indexed_key{};
   std::optional<WaitingKey> indexed_ready{};
   std::optional<absl::Time> indexed_due{};

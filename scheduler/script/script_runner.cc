@@ -93,6 +93,20 @@ class ScriptRunner {
       Print(absl::StrCat("node ", node.name, " ", ToString(node.state), ": uses ",
                          ToText(node.used), " of ", ToText(node.total)));
     }
+    const std::vector<TenantView> tenants = scheduler_->TenantViews();
+    for (const TenantView& tenant : tenants) {
+      if (tenants.size() == 1 && tenant.name.empty()) break;
+      Print(absl::StrCat("tenant ", tenant.name.empty() ? "(default)" : tenant.name, " weight ",
+                         WeightToText(tenant.weight_milli), ": share ", tenant.share / 10'000'000,
+                         ".", tenant.share / 1'000'000 % 10, "%, uses ", ToText(tenant.used), "; ",
+                         tenant.waiting, " waiting"));
+    }
+    for (const QuotaView& view : scheduler_->QuotaViews()) {
+      for (const auto& [limit, used] : view.used) {
+        Print(absl::StrCat("quota ", view.quota.name, ": ", LimitText(limit, used), " of ",
+                           LimitText(limit, view.quota.limits.at(limit))));
+      }
+    }
     for (const WaitingClass& row : scheduler_->Waiting(now_)) {
       Print(absl::StrCat("waiting ", row.requests.size(), ": ", row.needs, "; ",
                          row.choices_summary, "; ", ShortDuration(row.since), "; ", row.why));
