@@ -110,7 +110,8 @@ void ClusterSim::CheckSnapshot(const head::HeadCore& core) {
     checker_.Fail(absl::StrCat("a loaded snapshot is another one: ", json));
   }
   uint64_t before = 0;
-  for (const v1::Decision& decision : core.Decisions(0, 100).decisions()) {
+  const v1::DecisionsReply last = core.Decisions(0, 100);
+  for (const v1::Decision& decision : last.decisions()) {
     if (before != 0 && decision.number() + 1 != before) {
       checker_.Fail("the last decisions are not in order");
     }
