@@ -164,6 +164,9 @@ std::string ToText(const DecisionView& view, absl::Time now) {
 
 std::string LostBy(const ScoredNode& winner, const ScoredNode& loser) {
   if (winner.score == loser.score) return "as good, but it joined later";
+  if (loser.score < winner.score) {
+    return "it fits as tightly or more, but the policy, an affinity or an avoided node decided";
+  }
   const auto more = [&](size_t part) { return loser.parts[part] - winner.parts[part]; };
   const auto amount = [&](size_t part, absl::string_view what) {
     return absl::StrCat(AmountToText(more(part)), " more ", what,
