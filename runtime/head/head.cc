@@ -54,6 +54,9 @@ class RunningHead final : public Head, public HeadListener {
     config.start = MonotonicNow();
     config.node_timeout = options_.node_timeout;
     config.infeasible_grace = options_.infeasible_grace;
+    config.sharing = options_.sharing;
+    config.tenants = options_.tenants;
+    config.quotas = options_.quotas;
     core_ = std::make_unique<HeadCore>(config);
     thread_ = std::thread([this] { Run(); });
     return absl::OkStatus();

@@ -14,6 +14,7 @@ sched::SchedulerConfig SchedulerConfigOf(const HeadConfig& config) {
   sched::SchedulerConfig scheduler;
   scheduler.start = config.start;
   scheduler.infeasible_grace = config.infeasible_grace;
+  scheduler.sharing = config.sharing;
   return scheduler;
 }
 
@@ -23,7 +24,15 @@ HeadCore::HeadCore(HeadConfig config)
     : config_(std::move(config)),
       scheduler_(SchedulerConfigOf(config_)),
       store_(config_.store_bytes_max),
-      now_(config_.start) {}
+      now_(config_.start) {
+  std::vector<sched::Action> none;  // Nothing waits yet.
+  for (const sched::TenantSet& tenant : config_.tenants) {
+    scheduler_.Step({.at = now_, .what = tenant}, none);
+  }
+  for (const sched::Quota& quota : config_.quotas) {
+    scheduler_.Step({.at = now_, .what = sched::QuotaSet{quota}}, none);
+  }
+}
 
 void HeadCore::Step(const Event& event, std::vector<Action>& actions) {
   MUSTER_CHECK(event.at >= now_);
