@@ -12,6 +12,10 @@
 // that comes out even, else of 4. Virtual clusters are tenants of weight 1.
 //
 // Reported:
+//   hints        what backfill is told: the duration, rounded up as people do, to 1, 2, 3, 5, 10,
+//   15,
+//                20, 30, 45 minutes, 1, 1.5, 2, 3, 4, 6, 8, 12, 18 hours, 1, 2, 3, 5, 7, 14, 30, 60
+//                days
 //   delay        from arrival to end, less the time that the job needs on its own: its waiting, and
 //                what a recall cost it. Seconds; mean, p50, p95, p99 over all jobs
 //   utilisation  GPU time held over GPU time there was, in the window
@@ -156,10 +160,20 @@ std::vector<Policy> Policies() {
 
 // --- The replay ---
 
+absl::Duration HintFor(double seconds) {
+  constexpr int kMinutes[] = {1,    2,    3,    5,    10,    15,    20,   30,  45,
+                              60,   90,   120,  180,  240,   360,   480,  720, 1080,
+                              1440, 2880, 4320, 7200, 10080, 20160, 43200};
+  for (const int minutes : kMinutes) {
+    if (seconds <= minutes * 60.0) return absl::Minutes(minutes);
+  }
+  return absl::Hours(24 * 60);
+}
+
 RequestSpec SpecOf(const Job& job, double remaining) {
   RequestSpec spec;
   spec.tenant = job.tenant;
-  spec.expected_duration = absl::Seconds(std::max(remaining, 1e-3));
+  spec.expected_duration = HintFor(remaining);
   int per_bundle = job.gpus;
   if (job.gpus > kGpusPerNode) per_bundle = job.gpus % kGpusPerNode == 0 ? kGpusPerNode : 4;
   MUSTER_CHECK(job.gpus % per_bundle == 0);

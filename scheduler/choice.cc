@@ -75,6 +75,15 @@ absl::Status Validate(const RequestSpec& spec) {
     return absl::InvalidArgumentError(
         absl::StrCat("bundles=", spec.bundles, ": must be from 1 to ", kBundlesMax));
   }
+  if (spec.avoid.size() > kAvoidedNodesMax) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("avoid names ", spec.avoid.size(), " nodes: at most ", kAvoidedNodesMax));
+  }
+  for (size_t i = 1; i < spec.avoid.size(); ++i) {
+    if (!(spec.avoid[i - 1] < spec.avoid[i])) {
+      return absl::InvalidArgumentError("avoid: names must be in order, each once");
+    }
+  }
   if (spec.expected_duration <= absl::ZeroDuration()) {
     return absl::InvalidArgumentError("expected_duration must be positive");
   }

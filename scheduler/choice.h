@@ -46,12 +46,32 @@ struct Choice {
   }
 };
 
+// The node that a request wants, by name. Hard: that node or none. Soft: there, by any open choice,
+// where it has room now, else elsewhere.
+struct NodeAffinity {
+  std::string node{};  // Empty: any node will do.
+  bool soft = false;
+
+  bool hard() const { return !node.empty() && !soft; }
+  friend bool operator==(const NodeAffinity& a, const NodeAffinity& b) {
+    return a.node == b.node && a.soft == b.soft;
+  }
+  template <typename H>
+  friend H AbslHashValue(H h, const NodeAffinity& a) {
+    return H::combine(std::move(h), a.node, a.soft);
+  }
+};
+
 // Equal specs form one scheduling class, name and owner included.
 struct RequestSpec {
   std::vector<Choice> choices{};  // At least one.
   int bundles = 1;                // Equal bundles, each with these choices, placed all or none.
   int priority = 0;               // Higher comes first.
   bool fail_if_infeasible = false;
+  NodeAffinity affinity{};
+  // Nodes, by name and in order, that failed this work: others are tried first, by all open
+  // choices; see SchedulerConfig::avoid_for.
+  std::vector<std::string> avoid{};
   // --- Between jobs; see sharing.h ---
   std::string tenant{};  // Who shares the cluster: a team, a user. Empty: the default tenant.
   std::string job{};     // For quotas.
@@ -63,20 +83,24 @@ struct RequestSpec {
   std::string owner{};
 
   friend bool operator==(const RequestSpec& a, const RequestSpec& b) {
-    return std::tie(a.bundles, a.priority, a.fail_if_infeasible, a.name, a.owner, a.choices) ==
-               std::tie(b.bundles, b.priority, b.fail_if_infeasible, b.name, b.owner, b.choices) &&
+    return std::tie(a.bundles, a.priority, a.fail_if_infeasible, a.affinity, a.avoid, a.name,
+                    a.owner, a.choices) == std::tie(b.bundles, b.priority, b.fail_if_infeasible,
+                                                    b.affinity, b.avoid, b.name, b.owner,
+                                                    b.choices) &&
            std::tie(a.tenant, a.job, a.expected_duration, a.preemptible) ==
                std::tie(b.tenant, b.job, b.expected_duration, b.preemptible);
   }
   template <typename H>
   friend H AbslHashValue(H h, const RequestSpec& s) {
-    return H::combine(std::move(h), s.bundles, s.priority, s.fail_if_infeasible, s.name, s.owner,
-                      s.choices, s.tenant, s.job, s.expected_duration, s.preemptible);
+    return H::combine(std::move(h), s.bundles, s.priority, s.fail_if_infeasible, s.affinity,
+                      s.avoid, s.name, s.owner, s.choices, s.tenant, s.job, s.expected_duration,
+                      s.preemptible);
   }
 };
 
 inline constexpr int kChoicesMax = 64;
 inline constexpr int kBundlesMax = 100'000;
+inline constexpr int kAvoidedNodesMax = 8;
 inline constexpr int kTenantNameMax = 128;  // Bytes, of a tenant, a job and a quota.
 
 // What the scheduler relies on: at least one choice, bounds, resources in order, no negative

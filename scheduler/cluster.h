@@ -13,6 +13,7 @@
 
 #include "absl/container/btree_map.h"
 #include "absl/container/flat_hash_map.h"
+#include "absl/strings/string_view.h"
 #include "scheduler/explain.h"
 #include "scheduler/ids.h"
 #include "scheduler/node.h"
@@ -26,7 +27,8 @@ class Cluster {
   Cluster(int lost_nodes_kept, int idle_classes_kept)
       : lost_nodes_kept_(lost_nodes_kept), idle_classes_kept_(idle_classes_kept) {}
 
-  Node* FindNode(NodeId id) const;  // Null: not there, or lost.
+  Node* FindNode(NodeId id) const;               // Null: not there, or lost.
+  Node* FindNode(absl::string_view name) const;  // Names are unique: the head sees to it.
   Node* AddNode(NodeId id, const std::string& name, const Labels& labels,
                 const NodeResources& total);
   void Relabel(Node* node, const Labels& labels);
@@ -71,10 +73,11 @@ class Cluster {
 
   const int lost_nodes_kept_;
   const int idle_classes_kept_;
+  SelectorIndex index_;  // Outlives the nodes.
   absl::btree_map<NodeId, std::unique_ptr<Node>> nodes_;
   std::vector<Node*> sorted_;
-  std::deque<NodeView> lost_;  // Oldest loss first.
-  SelectorIndex index_;
+  absl::flat_hash_map<absl::string_view, Node*> by_name_;  // The text is the node's.
+  std::deque<NodeView> lost_;                              // Oldest loss first.
 
   absl::btree_map<uint64_t, std::unique_ptr<SchedulingClass>> classes_;
   absl::flat_hash_map<SpecHandle, SchedulingClass*> class_of_spec_;

@@ -115,6 +115,9 @@ std::string ToText(const Explanation& explanation, absl::string_view name, absl:
   if (!explanation.what_would_help.empty()) {
     absl::StrAppend(&text, "What would help: ", explanation.what_would_help, ".\n");
   }
+  if (!explanation.starts.empty()) {
+    absl::StrAppend(&text, "It could start: ", explanation.starts, ".\n");
+  }
   return text;
 }
 

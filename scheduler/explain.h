@@ -41,6 +41,8 @@ struct Explanation {
   std::vector<std::string> between_jobs{};
   std::vector<ChoiceExplanation> choices{};
   std::string what_would_help{};
+  std::string infeasible{};  // Why no node there can ever hold it; empty where one can.
+  std::string starts{};      // "in about 3m20s on 6f1c2a, ...": where an estimate was asked for.
 };
 
 // The block that `muster explain` prints, lines ended by "\n", plain ASCII:

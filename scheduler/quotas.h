@@ -12,6 +12,7 @@
 
 #include "absl/container/btree_map.h"
 #include "absl/container/btree_set.h"
+#include "scheduler/closed_nodes.h"
 #include "scheduler/events.h"
 #include "scheduler/node.h"
 #include "scheduler/sharing.h"
@@ -52,26 +53,6 @@ class Quotas {
 
  private:
   absl::btree_map<std::string, Entry> entries_;  // By name.
-};
-
-// Nodes that no search finds while it lives.
-class ClosedNodes {
- public:
-  ClosedNodes() = default;
-  ~ClosedNodes() { Open(); }
-  void Close(Node* node) {
-    ++node->closed;
-    nodes_.push_back(node);
-  }
-  void Open() {
-    for (Node* node : nodes_) --node->closed;
-    nodes_.clear();
-  }
-  ClosedNodes(const ClosedNodes&) = delete;
-  ClosedNodes& operator=(const ClosedNodes&) = delete;
-
- private:
-  std::vector<Node*> nodes_;
 };
 
 }  // namespace muster::sched

@@ -13,6 +13,7 @@ namespace muster::sched {
 
 void Scheduler::Impl::Step(const Event& event, std::vector<Action>& actions) {
   actions_ = &actions;
+  const size_t first_action = actions.size();
   const bool was_in_grace = InGrace();
   now_ = std::max(now_, event.at);
   if (was_in_grace && !InGrace()) topology_changed_ = true;
@@ -22,6 +23,7 @@ void Scheduler::Impl::Step(const Event& event, std::vector<Action>& actions) {
   std::visit([this](const auto& what) { On(what); }, event.what);
   Settle();
   leaving_.RevokeDue(now_, *actions_);  // Last: what this event ended needs none.
+  RecordRest(first_action);
   actions_ = nullptr;
 }
 
@@ -39,7 +41,7 @@ void Scheduler::Impl::OpenDueChoices() {
     SchedulingClass& of = *timers_.begin()->second;
     const int open = of.head()->open;
     of.OpenByTime(now_);
-    if (of.head()->open != open) of.blocked = false;
+    if (of.head()->open != open || !of.spec.avoid.empty()) of.blocked = false;
     Touch(of);
     Reindex(of);
   }
@@ -73,7 +75,7 @@ void Scheduler::Impl::On(const NodeJoined& event) {
 
 void Scheduler::Impl::On(const NodeChanged& event) {
   Node* const node = cluster_.FindNode(event.node);
-  if (node == nullptr || node->labels == WithAliases(event.labels)) return;
+  if (node == nullptr || Labels(node->labels) == WithAliases(event.labels)) return;
   ChargeAgain(*node, -1);
   quotas_.RemoveNode(node->id);
   cluster_.Relabel(node, event.labels);
@@ -207,6 +209,10 @@ Request& Scheduler::Impl::Add(RequestId id, const SpecHandle& spec) {
   slot->arrival = next_arrival_++;
   slot->since = now_;
   slot->opened_at = now_;
+  const RequestSpec& kept = slot->of->spec;
+  if (!kept.avoid.empty() && !kept.affinity.hard()) {
+    slot->avoids_until = now_ + config_.avoid_for;
+  }
   return *slot;
 }
 
@@ -229,6 +235,7 @@ void Scheduler::Impl::Forget(Request& request) {
 
 void Scheduler::Impl::Enqueue(Request& request) {
   SchedulingClass& of = *request.of;
+  if (!of.waits()) of.infeasible_reason.clear();  // Nodes may have changed since.
   of.Push(&request);
   ++waiting_;
   of.OpenByTime(now_);  // Choices without `after` are open from the start.
@@ -331,6 +338,15 @@ std::vector<TenantView> Scheduler::TenantViews() const { return impl_->TenantVie
 std::vector<QuotaView> Scheduler::QuotaViews() const { return impl_->QuotaViews(); }
 std::vector<NodeView> Scheduler::Nodes() const { return impl_->Nodes(); }
 bool Scheduler::HasWaiting() const { return impl_->HasWaiting(); }
+std::vector<DecisionView> Scheduler::NewestDecisions(size_t most) const {
+  return impl_->NewestDecisions(most);
+}
+std::optional<DecisionView> Scheduler::FindDecision(uint64_t number) const {
+  return impl_->FindDecision(number);
+}
+std::optional<DecisionView> Scheduler::LatestDecision(RequestId request) const {
+  return impl_->LatestDecision(request);
+}
 Snapshot Scheduler::TakeSnapshot() const { return impl_->TakeSnapshot(); }
 absl::StatusOr<std::unique_ptr<Scheduler>> Scheduler::Load(const Snapshot& snapshot,
                                                            std::vector<Action>& actions) {

@@ -24,6 +24,7 @@
 //     device that a share would go to; free GPUs; free CPUs; free memory; node id. On a node: whole
 //     GPUs are the lowest empty devices, a share goes to the fullest device that has room (the
 //     lowest on ties);
+//   - node affinity and avoidance of nodes that failed: see placement_constraints.h;
 //   - draining and unreachable nodes get nothing new, and count as existing: nothing is infeasible
 //   for their absence;
 //   - a change of labels leaves what runs where it is.
@@ -40,6 +41,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "scheduler/decisions.h"
 #include "scheduler/events.h"
 #include "scheduler/explain.h"
 #include "scheduler/sharing.h"
@@ -55,9 +57,14 @@ struct SchedulerConfig {
   // How long a request that was asked for again waits for the rest of its bundles to come back with
   // their nodes.
   absl::Duration adoption_timeout = absl::Seconds(30);
+  // How long a request waits for room on other nodes than those it avoids, where others could ever
+  // hold it.
+  absl::Duration avoid_for = absl::Seconds(10);
   int lost_nodes_kept = 100;    // In Nodes(), the newest.
   int idle_classes_kept = 256;  // Classes without requests whose matching nodes stay known.
-  SharingConfig sharing{};      // Who comes next, and who may be asked to leave for it.
+  int decisions_kept = 4096;    // The newest; see decisions.h.
+  DecisionDetail decision_detail = DecisionDetail::kOff;
+  SharingConfig sharing{};  // Who comes next, and who may be asked to leave for it.
 };
 
 struct Snapshot;  // snapshot.h
@@ -93,6 +100,12 @@ class Scheduler {
   // Nodes in order of id, with what is used, lost ones included; for `muster status`.
   std::vector<NodeView> Nodes() const;
   bool HasWaiting() const;
+
+  // The last decisions, newest first; one by its number; and the last grant of a request, or what
+  // else was decided of it. nullopt: not known (any more).
+  std::vector<DecisionView> NewestDecisions(size_t most) const;
+  std::optional<DecisionView> FindDecision(uint64_t number) const;
+  std::optional<DecisionView> LatestDecision(RequestId request) const;
 
   // All that it knows. O(cluster).
   Snapshot TakeSnapshot() const;

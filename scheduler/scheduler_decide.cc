@@ -1,12 +1,15 @@
 #include <algorithm>
+#include <span>
 
 #include "scheduler/base/check.h"
 #include "scheduler/explainer.h"
+#include "scheduler/placement_constraints.h"
 #include "scheduler/scheduler_impl.h"
 
 namespace muster::sched {
 
 void Scheduler::Impl::Settle() {
+  if (topology_changed_) LookAgainAtAvoided();
   takings_left_ = 256;
   changed_ = !grown_.empty() || !touched_.empty() || topology_changed_;
   do {
@@ -19,6 +22,15 @@ void Scheduler::Impl::Settle() {
   touched_.clear();
   topology_changed_ = false;
   new_waiting_ = nullptr;
+}
+
+// What could hold a request elsewhere has changed: what it avoids may now be all there is.
+void Scheduler::Impl::LookAgainAtAvoided() {
+  for (const auto& [key, of] : order_) {
+    if (of->spec.avoid.empty()) continue;
+    of->blocked = false;
+    Reindex(*of);
+  }
 }
 
 void Scheduler::Impl::PlaceAll() {
@@ -47,14 +59,43 @@ bool Scheduler::Impl::PlaceHead(SchedulingClass& of) {
 }
 
 bool Scheduler::Impl::PlaceOne(SchedulingClass& of, Request& head) {
-  const std::optional<Room> room = !quotas_.empty() ? FindRoomWithinQuota(of, head)
-                                   : of.blocked     ? FindRoom(of, head.open, grown_)
-                                                    : FindRoom(of, head.open, cluster_.index());
+  const std::optional<Room> room = FindRoomFor(of, head);
   if (!room) return false;
+  SurveyBefore(of, *room);
   Dequeue(head);
   PlaceBundle(head, *room);
   Granted(head);
   return true;
+}
+
+// Where the next bundle goes by the choices from `first` on, closed nodes left out.
+std::optional<Room> Scheduler::Impl::FindOpenRoom(const SchedulingClass& of, int first,
+                                                  int open) const {
+  if (!of.spec.affinity.node.empty()) {
+    Node* const wanted = cluster_.FindNode(of.spec.affinity.node);
+    if (wanted != nullptr) {
+      const std::vector<Node*> only = {wanted};
+      if (const std::optional<Room> room = FindWithinQuota(of, first, open, &only)) return room;
+    }
+    if (of.spec.affinity.hard()) return std::nullopt;
+  }
+  return FindWithinQuota(of, first, open, of.blocked ? &grown_ : nullptr);
+}
+
+std::optional<Room> Scheduler::Impl::FindRoomFor(const SchedulingClass& of, const Request& head) {
+  if (!IsConstrained(of.spec)) return FindOpenRoom(of, 0, head.open);
+  std::optional<Room> room;
+  {
+    const ClosedNodes avoided(AvoidedNodes(cluster_, of.spec));
+    room = FindOpenRoom(of, 0, head.open);
+  }
+  if (!room && !Avoids(head)) room = FindOpenRoom(of, 0, head.open);
+  return room;
+}
+
+bool Scheduler::Impl::Avoids(const Request& request) const {
+  const SchedulingClass& of = *request.of;
+  return request.avoids_until > now_ && FeasibleElsewhere(cluster_, of, request.open);
 }
 
 bool Scheduler::Impl::PlaceGroup(SchedulingClass& of, Request& head) {
@@ -63,17 +104,43 @@ bool Scheduler::Impl::PlaceGroup(SchedulingClass& of, Request& head) {
     for (int choice = 0; choice < head.open; ++choice) CloseByQuota(of, choice, closed);
   }
   if (of.blocked && !FindRoom(of, head.open, grown_)) return false;
-  if (!HasRoomForAll(of, head.open, cluster_.nodes())) return false;
+  of.blocked = false;  // Its other bundles may go anywhere.
+  if (!of.spec.avoid.empty()) {
+    const ClosedNodes avoided(AvoidedNodes(cluster_, of.spec));
+    if (PlaceVisibleGroup(of, head)) return true;
+    if (Avoids(head)) return false;
+  }
+  return PlaceVisibleGroup(of, head);
+}
+
+// The nodes that a request may be placed on, the one it wants first.
+std::vector<Node*> Scheduler::Impl::NodesFor(const RequestSpec& spec) const {
+  if (spec.affinity.node.empty()) return cluster_.nodes();
+  std::vector<Node*> nodes;
+  Node* const wanted = cluster_.FindNode(spec.affinity.node);
+  if (wanted != nullptr) nodes.push_back(wanted);
+  if (spec.affinity.hard()) return nodes;
+  for (Node* node : cluster_.nodes()) {
+    if (node != wanted) nodes.push_back(node);
+  }
+  return nodes;
+}
+
+bool Scheduler::Impl::PlaceVisibleGroup(SchedulingClass& of, Request& head) {
+  const std::vector<Node*> nodes = NodesFor(of.spec);
+  if (!HasRoomForAll(of, head.open, nodes)) return false;
   Dequeue(head);
   const size_t bundles = static_cast<size_t>(of.spec.bundles);
   while (head.bundles.size() < bundles) {
-    const std::optional<Room> room = FindRoom(of, head.open, cluster_.index());
+    const std::optional<Room> room = FindOpenRoom(of, 0, head.open);
     if (!room) break;
+    if (head.bundles.empty()) SurveyBefore(of, *room);
     PlaceBundle(head, *room);
   }
   if (head.bundles.size() < bundles) {
     TakeBackBundles(head);
-    for (Node* node : cluster_.nodes()) {
+    decisions_.DropSurvey();
+    for (Node* node : nodes) {
       if (!node->usable()) continue;
       const int64_t missing = static_cast<int64_t>(bundles - head.bundles.size());
       Filling filling = Fill(of, head.open, *node, node->free, missing);
@@ -120,6 +187,7 @@ void Scheduler::Impl::TakeBackBundles(Request& request) {
 void Scheduler::Impl::Granted(Request& request) {
   const absl::Time before = request.granted_at();  // It may have been adopted then.
   request.waited = now_ - request.since;
+  RecordGrant(request);
   if (config_.sharing.time_slice != absl::InfiniteDuration()) {
     granted_since_.erase({before, request.id});
     granted_since_.emplace(request.granted_at(), request.id);
@@ -198,7 +266,9 @@ void Scheduler::Impl::Reindex(SchedulingClass& of) {
   std::optional<absl::Time> due;
   if (of.waits()) {
     key = of.key();
-    if (const absl::Time next = of.NextDue(); next != absl::InfiniteFuture()) due = next;
+    absl::Time next = of.NextDue();
+    if (const absl::Time end = of.head()->avoids_until; end > now_) next = std::min(next, end);
+    if (next != absl::InfiniteFuture()) due = next;
   } else {
     of.blocked = false;  // Room that comes while none waits is not noted.
     of.said_infeasible = false;

@@ -15,6 +15,7 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "scheduler/cluster.h"
+#include "scheduler/decisions.h"
 #include "scheduler/holds.h"
 #include "scheduler/leaving.h"
 #include "scheduler/placer.h"
@@ -31,7 +32,9 @@ namespace muster::sched {
 class Scheduler::Impl {
  public:
   explicit Impl(SchedulerConfig config)
-      : config_(config), cluster_(config.lost_nodes_kept, config.idle_classes_kept) {}
+      : config_(config),
+        cluster_(config.lost_nodes_kept, config.idle_classes_kept),
+        decisions_(config.decisions_kept, config.decision_detail) {}
 
   void Step(const Event& event, std::vector<Action>& actions);
   absl::Time NextTick() const;
@@ -42,6 +45,11 @@ class Scheduler::Impl {
   std::vector<QuotaView> QuotaViews() const;
   bool HasWaiting() const { return waiting_ > 0; }
   void CheckInvariants() const;
+
+  // decisions_survey.cc
+  std::vector<DecisionView> NewestDecisions(size_t most) const;
+  std::optional<DecisionView> FindDecision(uint64_t number) const;
+  std::optional<DecisionView> LatestDecision(RequestId request) const;
 
   // scheduler_snapshot.cc
   Snapshot TakeSnapshot() const;
@@ -75,10 +83,16 @@ class Scheduler::Impl {
 
   // --- Deciding ---
   void Settle();  // Until nothing more can be placed, opened or said.
+  void LookAgainAtAvoided();
   void PlaceAll();
   bool PlaceHead(SchedulingClass& of);
   bool PlaceOne(SchedulingClass& of, Request& head);
   bool PlaceGroup(SchedulingClass& of, Request& head);
+  bool PlaceVisibleGroup(SchedulingClass& of, Request& head);
+  std::optional<Room> FindRoomFor(const SchedulingClass& of, const Request& head);
+  std::optional<Room> FindOpenRoom(const SchedulingClass& of, int first, int open) const;
+  std::vector<Node*> NodesFor(const RequestSpec& spec) const;
+  bool Avoids(const Request& request) const;  // The nodes that it avoids are out of question yet.
   void PlaceBundle(Request& request, const Room& room);
   void TakeBackBundles(Request& request);
   bool OpenByFindings();
@@ -86,6 +100,11 @@ class Scheduler::Impl {
   void SayInfeasible();
   void SayInfeasible(SchedulingClass& of, const std::vector<Request*>& to);
 
+  // --- What is kept of decisions ---
+  void SurveyBefore(const SchedulingClass& of, const Room& room);  // The room is about to be taken.
+  void RecordGrant(const Request& request);
+  void RecordRest(size_t from);  // Actions from there on, but grants.
+  DecisionView ViewOf(const Decision& decision) const;
   // --- Between jobs ---
   bool ByShare() const { return config_.sharing.ordering == Ordering::kFair && tenants_.several(); }
   void PlaceInTurns();  // As PlaceAll(), where turns are not simply by age or not all may pass.
@@ -94,7 +113,8 @@ class Scheduler::Impl {
   bool PlaceGroupWithin(Timeline& plan, SchedulingClass& of, Request& head);
   void AddEnds(Timeline& plan) const;
   absl::Duration ExpectedDuration(const RequestSpec& spec) const;
-  std::optional<Room> FindRoomWithinQuota(SchedulingClass& of, const Request& head);
+  std::optional<Room> FindWithinQuota(const SchedulingClass& of, int first, int open,
+                                      const std::vector<Node*>* only) const;
   bool CloseByQuota(const SchedulingClass& of, int choice, ClosedNodes& closed) const;
   void LookAtQuotas();  // What they close to whom has changed.
   uint64_t ClosedChoices(const SchedulingClass& of, int open, bool& limited) const;
@@ -143,6 +163,7 @@ class Scheduler::Impl {
 
   const SchedulerConfig config_;
   Cluster cluster_;
+  Decisions decisions_;
   absl::Time now_ = absl::InfinitePast();
   std::vector<Action>* actions_ = nullptr;  // During Step().
 

@@ -2,6 +2,7 @@
 // are in sharing.h.
 #include <algorithm>
 
+#include "scheduler/placement_constraints.h"
 #include "scheduler/scheduler_impl.h"
 
 namespace muster::sched {
@@ -74,6 +75,7 @@ bool Scheduler::Impl::PlaceHeadWithin(Timeline& plan, SchedulingClass& of) {
   of.blocked = !any_room;
   if (!any_room) return false;
   const absl::Duration duration = ExpectedDuration(of.spec);
+  const ClosedNodes avoided(Avoids(head) ? AvoidedNodes(cluster_, of.spec) : std::vector<Node*>{});
   for (int choice = 0; choice < head.open; ++choice) {
     const Resources& needs = of.spec.choices[choice].resources;
     ClosedNodes closed;
@@ -82,7 +84,7 @@ bool Scheduler::Impl::PlaceHeadWithin(Timeline& plan, SchedulingClass& of) {
       if (!node->usable() || !node->free.Fits(needs)) continue;
       if (plan.RoomNow(*node, needs, duration) == 0) closed.Close(node);
     }
-    const std::optional<Room> room = FindRoom(of, choice + 1, cluster_.index(), choice);
+    const std::optional<Room> room = FindOpenRoom(of, choice, choice + 1);
     if (!room) continue;
     plan.Take(room->node->id, needs, now_, duration);
     Dequeue(head);
@@ -96,6 +98,7 @@ bool Scheduler::Impl::PlaceHeadWithin(Timeline& plan, SchedulingClass& of) {
 bool Scheduler::Impl::PlaceGroupWithin(Timeline& plan, SchedulingClass& of, Request& head) {
   of.blocked = false;
   const absl::Duration duration = ExpectedDuration(of.spec);
+  const ClosedNodes avoided(Avoids(head) ? AvoidedNodes(cluster_, of.spec) : std::vector<Node*>{});
   for (int choice = 0; choice < head.open; ++choice) {
     const Resources& needs = of.spec.choices[choice].resources;
     ClosedNodes closed;

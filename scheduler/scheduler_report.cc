@@ -3,6 +3,7 @@
 #include "absl/strings/str_cat.h"
 #include "scheduler/base/check.h"
 #include "scheduler/explainer.h"
+#include "scheduler/placement_constraints.h"
 #include "scheduler/scheduler_impl.h"
 
 namespace muster::sched {
@@ -20,6 +21,7 @@ std::optional<Explanation> Scheduler::Impl::Explain(RequestId id, absl::Time now
     explanation.choices = ExplainChoices(cluster_, *request);
     explanation.between_jobs = BetweenJobs(*request);
     explanation.what_would_help = WhatWouldHelp(cluster_, *request, now);
+    if (!of.Feasible()) explanation.infeasible = InfeasibleReason(cluster_, of);
     ExplainQuotas(*request, explanation);
     return explanation;
   }

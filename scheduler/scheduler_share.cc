@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "scheduler/base/check.h"
+#include "scheduler/placement_constraints.h"
 #include "scheduler/scheduler_impl.h"
 
 namespace muster::sched {
@@ -72,14 +73,19 @@ bool Scheduler::Impl::CloseByQuota(const SchedulingClass& of, int choice,
   return !entries.empty();
 }
 
-std::optional<Room> Scheduler::Impl::FindRoomWithinQuota(SchedulingClass& of, const Request& head) {
-  for (int choice = 0; choice < head.open; ++choice) {
+// Among the nodes of `only`, or among all where that is null.
+std::optional<Room> Scheduler::Impl::FindWithinQuota(const SchedulingClass& of, int first, int open,
+                                                     const std::vector<Node*>* only) const {
+  const auto find = [&](int from, int to) {
+    return only != nullptr ? FindRoom(of, to, *only, from)
+                           : FindRoom(of, to, cluster_.index(), from);
+  };
+  // A group's are closed for all of it, before its first bundle.
+  if (quotas_.empty() || of.spec.bundles > 1) return find(first, open);
+  for (int choice = first; choice < open; ++choice) {
     ClosedNodes closed;
     CloseByQuota(of, choice, closed);
-    const std::optional<Room> room = of.blocked
-                                         ? FindRoom(of, choice + 1, grown_, choice)
-                                         : FindRoom(of, choice + 1, cluster_.index(), choice);
-    if (room) return room;
+    if (const std::optional<Room> room = find(choice, choice + 1)) return room;
   }
   return std::nullopt;
 }
@@ -94,8 +100,8 @@ uint64_t Scheduler::Impl::ClosedChoices(const SchedulingClass& of, int open, boo
     const Resources& needs = of.spec.choices[choice].resources;
     const bool any =
         std::any_of(cluster_.nodes().begin(), cluster_.nodes().end(), [&](const Node* node) {
-          return node->closed == 0 && SelectorIndex::Selected(*node, of.selectors[choice]) &&
-                 node->empty.Fits(needs);
+          return node->closed == 0 && MayUse(of.spec, *node) &&
+                 SelectorIndex::Selected(*node, of.selectors[choice]) && node->empty.Fits(needs);
         });
     if (!any) bits |= uint64_t{1} << choice;
   }
@@ -120,18 +126,15 @@ void Scheduler::Impl::LookAtQuotas() {
 }
 
 bool Scheduler::Impl::HasRoomNow(const SchedulingClass& of, const Request& head) const {
-  if (quotas_.empty()) return HasRoomForAll(of, head.open, cluster_.nodes());
+  const ClosedNodes avoided(Avoids(head) ? AvoidedNodes(cluster_, of.spec) : std::vector<Node*>{});
+  const std::vector<Node*> nodes = NodesFor(of.spec);
+  if (quotas_.empty()) return HasRoomForAll(of, head.open, nodes);
   ClosedNodes closed;
   if (of.spec.bundles > 1) {
     for (int choice = 0; choice < head.open; ++choice) CloseByQuota(of, choice, closed);
-    return HasRoomForAll(of, head.open, cluster_.nodes());
+    return HasRoomForAll(of, head.open, nodes);
   }
-  for (int choice = 0; choice < head.open; ++choice) {
-    closed.Open();
-    CloseByQuota(of, choice, closed);
-    if (FindRoom(of, choice + 1, cluster_.index(), choice)) return true;
-  }
-  return false;
+  return FindWithinQuota(of, 0, head.open, &nodes).has_value();
 }
 
 // --- Turns ---
@@ -363,6 +366,8 @@ bool Scheduler::Impl::TakeFor(SchedulingClass& of, Request& request, LeavingReas
   for (int choice = 0; choice < request.open && !quotas_.empty(); ++choice) {
     CloseByQuota(of, choice, closed);
   }
+  const ClosedNodes avoided(Avoids(request) ? AvoidedNodes(cluster_, of.spec)
+                                            : std::vector<Node*>{});
   const VictimSearch search(
       {.rank = [&](const Request& victim) { return RankFor(of, reason, victim); },
        .room = [&](const Node& node) { return RoomFor(of, node); },

@@ -4,7 +4,7 @@
 #include <limits>
 #include <utility>
 
-#include "scheduler/selector_index.h"
+#include "scheduler/placement_constraints.h"
 
 namespace muster::sched {
 namespace {
@@ -142,8 +142,7 @@ std::optional<Timeline::Start> Timeline::StartAt(const SchedulingClass& of, int 
   };
   std::vector<Found> found;
   for (const Line& line : lines_) {
-    if (!line.node->usable() || !SelectorIndex::Selected(*line.node, of.selectors[choice]))
-      continue;
+    if (!line.node->usable() || !Takes(of, choice, *line.node)) continue;
     const int64_t count = CountOver(line, needs, at, After(at, duration));
     if (count == 0) continue;
     found.push_back({line.steps[StepAt(line, at)].free[1], &line, count});
@@ -167,7 +166,7 @@ std::optional<Timeline::Start> Timeline::EarliestFor(const SchedulingClass& of, 
   if (of.spec.bundles == 1) {
     std::optional<int64_t> best;
     for (const Line& line : lines_) {
-      if (!line.node->usable() || !SelectorIndex::Selected(*line.node, of.selectors[choice])) {
+      if (!line.node->usable() || !Takes(of, choice, *line.node)) {
         continue;
       }
       const std::optional<int64_t> start = EarliestOn(line, needs, duration);
@@ -178,7 +177,7 @@ std::optional<Timeline::Start> Timeline::EarliestFor(const SchedulingClass& of, 
   }
   std::vector<int64_t> times;
   for (const Line& line : lines_) {
-    if (!SelectorIndex::Selected(*line.node, of.selectors[choice])) continue;
+    if (!Takes(of, choice, *line.node)) continue;
     for (const Step& step : line.steps) times.push_back(step.at);
   }
   std::sort(times.begin(), times.end());

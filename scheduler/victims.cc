@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "absl/container/btree_map.h"
-#include "scheduler/selector_index.h"
+#include "scheduler/placement_constraints.h"
 
 namespace muster::sched {
 
@@ -129,7 +129,7 @@ std::optional<Taking> VictimSearch::FindForOne(const SchedulingClass& of, int op
     if (!node->usable()) continue;
     std::optional<std::vector<Candidate>> candidates;
     for (int choice = 0; choice < open; ++choice) {
-      if (!SelectorIndex::Selected(*node, of.selectors[choice])) continue;
+      if (!Takes(of, choice, *node)) continue;
       const Resources& needs = of.spec.choices[choice].resources;
       if (!node->empty.Fits(needs)) continue;
       if (!candidates) candidates = CandidatesOn(*node);
@@ -184,7 +184,7 @@ std::optional<Taking> VictimSearch::FindForGroup(const SchedulingClass& of, int 
       missing -= filling.bundles;
       int64_t here = filling.bundles;
       for (int choice = filling.start; rooms != nullptr && choice < open && here > 0; ++choice) {
-        if (!SelectorIndex::Selected(*place.node, of.selectors[choice])) continue;
+        if (!Takes(of, choice, *place.node)) continue;
         const Resources& needs = of.spec.choices[choice].resources;
         while (here > 0 && room.Fits(needs)) {
           room.Take(needs);

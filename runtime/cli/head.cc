@@ -10,6 +10,7 @@
 #include "runtime/cli/ask.h"
 #include "runtime/cli/command.h"
 #include "runtime/cli/daemon.h"
+#include "runtime/cli/history_options.h"
 #include "runtime/cli/sharing_options.h"
 #include "runtime/wire/protocol.h"
 
@@ -32,10 +33,14 @@ int RunHead(const std::vector<std::string>& given) {
   arguments.Duration("--node-timeout", "TIME",
                      "a node is lost after so long without a sign of life (default 10s)",
                      &options.node_timeout);
+  HistoryOptions history;
+  AddHistoryOptions(arguments, &history);
   SharingOptions sharing;
   AddSharingOptions(arguments, &sharing);
   AddDaemonOptions(arguments, &daemon);
   if (const std::optional<int> over = arguments.Parse(given)) return *over;
+  if (absl::Status status = Apply(history, options); !status.ok())
+    return arguments.Wrong(status.message());
   if (options.node_timeout < absl::Seconds(1))
     return arguments.Wrong("--node-timeout: must be 1s or more");
   if (absl::Status status = Apply(sharing, options); !status.ok())

@@ -146,18 +146,58 @@ std::string ExplainJson(const v1::ExplainReply& reply) {
   const v1::FoundTask& task = reply.task();
   json["task"] = {{"id", task.task_id()}, {"name", task.name()}, {"state", task.state()}};
   json["text"] = reply.text();
+  if (reply.request() != 0) json["request"] = reply.request();
   if (task.state() == "waiting") {
     json["waited_s"] = Seconds(task.waited_ns());
     json["before_in_class"] = task.before_in_class();
     json["needs"] = reply.needs();
     json["choices"] = ChoicesOf(reply.choices());
     json["what_would_help"] = reply.what_would_help();
+    json["starts"] = reply.starts();
+    json["starts_in_s"] = reply.starts_in_ns() < 0 || reply.starts().empty()
+                              ? Json(nullptr)
+                              : Seconds(reply.starts_in_ns());
   }
   if (!reply.node().empty()) {
     json["node"] = reply.node();
     json["choice"] = reply.choice();
   }
   return Dump(json);
+}
+
+std::string DecisionsJson(const v1::DecisionsReply& reply) {
+  Json list = Json::array();
+  for (const v1::Decision& decision : reply.decisions()) {
+    Json tried = Json::array();
+    for (const v1::Decision::Tried& one : decision.tried()) {
+      tried.push_back(
+          {{"choice", one.choice()}, {"selector", one.selector()}, {"found", one.found()}});
+    }
+    Json lost = Json::array();
+    for (const v1::Decision::Loser& one : decision.losers()) {
+      lost.push_back({{"node", one.node()}, {"by", one.by()}});
+    }
+    list.push_back({{"number", decision.number()},
+                    {"ago_s", Seconds(decision.ago_ns())},
+                    {"kind", decision.kind()},
+                    {"request", decision.request()},
+                    {"class", decision.name()},
+                    {"task", decision.task_id()},
+                    {"needs", decision.needs()},
+                    {"node", decision.node()},
+                    {"choice", decision.choice()},
+                    {"choices", decision.choices()},
+                    {"selector", decision.selector()},
+                    {"waited_s", Seconds(decision.waited_ns())},
+                    {"bundles", decision.bundles()},
+                    {"why", decision.why()},
+                    {"surveyed", decision.surveyed()},
+                    {"tried", tried},
+                    {"lost", lost},
+                    {"candidates", decision.candidates()},
+                    {"text", decision.text()}});
+  }
+  return Dump(list);
 }
 
 std::string SelectorJson(const SelectorAnswer& answer) {

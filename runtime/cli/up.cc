@@ -16,6 +16,7 @@
 #include "runtime/cli/ask.h"
 #include "runtime/cli/command.h"
 #include "runtime/cli/daemon.h"
+#include "runtime/cli/history_options.h"
 #include "runtime/cli/json_text.h"
 #include "runtime/cli/output.h"
 #include "runtime/cli/sharing_options.h"
@@ -276,6 +277,8 @@ int RunUp(const std::vector<std::string>& given) {
   arguments.Text("--node-timeout", "TIME",
                  "a node is lost after so long without a sign of life (default 10s)",
                  &node_timeout);
+  HistoryOptions history;
+  AddHistoryOptions(arguments, &history);
   SharingOptions sharing;
   AddSharingOptions(arguments, &sharing);
   AddJson(arguments, &json);
@@ -287,8 +290,10 @@ int RunUp(const std::vector<std::string>& given) {
     return arguments.Wrong(
         absl::StrCat("--node-timeout=", node_timeout, ": must be a duration of 1s or more"));
   }
-  head::HeadOptions checked;
-  if (absl::Status status = Apply(sharing, checked); !status.ok())
+  head::HeadOptions unused;
+  if (absl::Status status = Apply(history, unused); !status.ok())
+    return arguments.Wrong(status.message());
+  if (absl::Status status = Apply(sharing, unused); !status.ok())
     return arguments.Wrong(status.message());
   if (absl::Status status = SetUpDaemon("up", daemon); !status.ok())
     return arguments.Wrong(status.message());
@@ -322,6 +327,8 @@ int RunUp(const std::vector<std::string>& given) {
     for_head.push_back(absl::StrCat("--log-level=", daemon.log_level));
     for (SpawnOptions& worker : *workers) worker.arguments.push_back(for_head.back());
   }
+  const std::vector<std::string> keeps = ForHead(history);
+  for_head.insert(for_head.end(), keeps.begin(), keeps.end());
   LocalCluster cluster;
   if (absl::Status status = cluster.StartHead(listen, for_head); !status.ok()) {
     return Failed(WhyNoHead(status, listen));

@@ -14,6 +14,8 @@ sched::SchedulerConfig SchedulerConfigOf(const HeadConfig& config) {
   sched::SchedulerConfig scheduler;
   scheduler.start = config.start;
   scheduler.infeasible_grace = config.infeasible_grace;
+  scheduler.decisions_kept = config.decisions_kept;
+  scheduler.decision_detail = config.decision_detail;
   scheduler.sharing = config.sharing;
   return scheduler;
 }
@@ -24,6 +26,7 @@ HeadCore::HeadCore(HeadConfig config)
     : config_(std::move(config)),
       scheduler_(SchedulerConfigOf(config_)),
       store_(config_.store_bytes_max),
+      ended_(config_.ended_requests_kept),
       now_(config_.start) {
   std::vector<sched::Action> none;  // Nothing waits yet.
   for (const sched::TenantSet& tenant : config_.tenants) {
@@ -253,6 +256,7 @@ void HeadCore::Schedule(decltype(sched::Event::what) what) {
   sched::Event event;
   event.at = now_;
   event.what = std::move(what);
+  if (config_.on_event) config_.on_event(event);
   std::vector<sched::Action> actions;  // Its own: applying one may schedule again.
   scheduler_.Step(event, actions);
   for (const sched::Action& action : actions) {
@@ -294,6 +298,7 @@ void HeadCore::Apply(const sched::Infeasible& infeasible) {
   Driver& driver = drivers_.at(found->second.driver);
   Tell(driver, std::move(message));
   if (!infeasible.failed) return;
+  Ended(found->second);
   driver.requests.erase(found->second.number);
   requests_.erase(found);
 }
@@ -307,6 +312,7 @@ void HeadCore::Apply(const sched::Rejected& rejected) {
       ToProto(absl::ResourceExhaustedError(rejected.reason));
   Driver& driver = drivers_.at(found->second.driver);
   Tell(driver, std::move(message));
+  Ended(found->second);
   driver.requests.erase(found->second.number);
   requests_.erase(found);
 }

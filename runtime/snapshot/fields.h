@@ -23,6 +23,8 @@ template <>
 inline constexpr const char* kWords<sched::SnapshotBundle::State>[] = {"missing", "running",
                                                                        "ended"};
 template <>
+inline constexpr const char* kWords<sched::DecisionDetail>[] = {"off", "sampled", "all"};
+template <>
 inline constexpr const char* kWords<sched::NodeState>[] = {"alive", "unreachable", "draining",
                                                            "lost"};
 template <>
@@ -48,12 +50,20 @@ void Fields(A& a, In<A, sched::Choice>& choice) {
 }
 
 template <typename A>
+void Fields(A& a, In<A, sched::NodeAffinity>& affinity) {
+  a("node", affinity.node);
+  a("soft", affinity.soft);
+}
+
+template <typename A>
 void Fields(A& a, In<A, sched::RequestSpec>& spec) {
   a("name", spec.name);
   a("owner", spec.owner);
   a("bundles", spec.bundles, 1);
   a("priority", spec.priority);
   a("fail_if_infeasible", spec.fail_if_infeasible);
+  a("affinity", spec.affinity);
+  a("avoid", spec.avoid);
   a("tenant", spec.tenant);
   a("job", spec.job);
   a("expected_duration", spec.expected_duration, absl::InfiniteDuration());
@@ -159,8 +169,11 @@ void Fields(A& a, In<A, sched::SchedulerConfig>& config) {
   a("start", config.start, absl::InfinitePast());
   a("infeasible_grace", config.infeasible_grace);
   a("adoption_timeout", config.adoption_timeout, absl::Seconds(30));
+  a("avoid_for", config.avoid_for, absl::Seconds(10));
   a("lost_nodes_kept", config.lost_nodes_kept, 100);
   a("idle_classes_kept", config.idle_classes_kept, 256);
+  a("decisions_kept", config.decisions_kept, 4096);
+  a("decision_detail", config.decision_detail);
   a("sharing", config.sharing);
 }
 
@@ -212,6 +225,7 @@ void Fields(A& a, In<A, sched::SnapshotRequest>& request) {
   a("opened_at", request.opened_at, request.since);
   a("open", request.open, 1);
   a("waited", request.waited);
+  a("avoids_until", request.avoids_until, absl::InfinitePast());
   a("bundles", request.bundles);
   a("adopt_by", request.adopt_by);
 }

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <map>
 #include <utility>
 
@@ -17,7 +18,8 @@ namespace {
 
 constexpr char kVerbs[] =
     "at, join, change, unreachable, reachable, drain, lost, request, finish, block, unblock, "
-    "cancel, explain, status, config, held, tenant, quota, quota_removed";
+    "cancel, explain, estimate, whatif, decision, status, config, held, tenant, quota, "
+    "quota_removed";
 constexpr absl::string_view kResourcePrefix = "resource.";
 
 // --- Values ---
@@ -135,6 +137,18 @@ absl::StatusOr<RequestSpec> ParseSpec(const ScriptFields& fields) {
     return absl::InvalidArgumentError("on_infeasible: allowed: wait, fail");
   }
   spec.fail_if_infeasible = on_infeasible == "fail";
+  if (fields.Has("affinity") && fields.Has("soft_affinity")) {
+    return absl::InvalidArgumentError("affinity and soft_affinity exclude each other");
+  }
+  spec.affinity.soft = fields.Has("soft_affinity");
+  spec.affinity.node = std::string(fields.Text(spec.affinity.soft ? "soft_affinity" : "affinity"));
+  if (fields.Has("avoid")) {
+    MUSTER_ASSIGN_OR_RETURN(const absl::string_view inside, Inside(fields.Text("avoid"), '[', ']'));
+    for (const absl::string_view name : absl::StrSplit(inside, ',')) {
+      spec.avoid.push_back(std::string(absl::StripAsciiWhitespace(name)));
+    }
+    std::sort(spec.avoid.begin(), spec.avoid.end());
+  }
   spec.tenant = std::string(fields.Text("tenant"));
   spec.job = std::string(fields.Text("job"));
   MUSTER_ASSIGN_OR_RETURN(spec.expected_duration,
@@ -148,10 +162,10 @@ absl::StatusOr<RequestSpec> ParseSpec(const ScriptFields& fields) {
 
 // --- Statements ---
 
-constexpr absl::string_view kSpecFields[] = {"cpus",    "gpus",          "memory",     "resource.*",
-                                             "bundles", "priority",      "name",       "owner",
-                                             "choices", "on_infeasible", "id",         "tenant",
-                                             "job",     "expected",      "preemptible"};
+constexpr absl::string_view kSpecFields[] = {
+    "cpus",          "gpus",  "memory",  "resource.*",    "bundles",  "priority",
+    "name",          "owner", "choices", "on_infeasible", "id",       "affinity",
+    "soft_affinity", "avoid", "tenant",  "job",           "expected", "preemptible"};
 
 std::vector<absl::string_view> SpecFieldsAnd(const std::vector<absl::string_view>& more) {
   std::vector<absl::string_view> all(std::begin(kSpecFields), std::end(kSpecFields));
@@ -180,9 +194,12 @@ absl::StatusOr<HeldLease> ParseHeld(const ScriptFields& fields) {
   return held;
 }
 
-absl::StatusOr<NodeJoined> ParseJoin(const ScriptFields& fields) {
-  MUSTER_RETURN_IF_ERROR(
-      fields.Allow({"node", "name", "cpus", "gpus", "memory", "resource.*", "labels"}));
+absl::StatusOr<NodeJoined> ParseJoin(const ScriptFields& fields,
+                                     const std::vector<absl::string_view>& more = {}) {
+  std::vector<absl::string_view> allowed = {"node",   "name",       "cpus",  "gpus",
+                                            "memory", "resource.*", "labels"};
+  allowed.insert(allowed.end(), more.begin(), more.end());
+  MUSTER_RETURN_IF_ERROR(fields.Allow(allowed));
   NodeJoined join;
   MUSTER_ASSIGN_OR_RETURN(join.node.value, fields.Id("node"));
   join.name = fields.Has("name") ? std::string(fields.Text("name"))
@@ -263,15 +280,21 @@ class ScriptParser {
     if (!script_.statements.empty()) {
       return absl::InvalidArgumentError("config stands before all other statements");
     }
-    MUSTER_RETURN_IF_ERROR(fields.Allow(
-        {"grace", "adoption_timeout", "waiting_max", "ordering", "backfill", "reservations_max",
-         "duration_default", "preemption", "preemption_grace", "time_slice", "recall_grace"}));
+    MUSTER_RETURN_IF_ERROR(
+        fields.Allow({"grace", "adoption_timeout", "waiting_max", "avoid_for", "decision_detail",
+                      "ordering", "backfill", "reservations_max", "duration_default", "preemption",
+                      "preemption_grace", "time_slice", "recall_grace"}));
     SchedulerConfig& config = script_.config;
+    if (fields.Has("decision_detail")) {
+      MUSTER_ASSIGN_OR_RETURN(config.decision_detail,
+                              ParseDecisionDetail(fields.Text("decision_detail")));
+    }
     MUSTER_RETURN_IF_ERROR(ParseSharing(fields, config.sharing));
     MUSTER_ASSIGN_OR_RETURN(config.infeasible_grace,
                             fields.Duration("grace", config.infeasible_grace));
     MUSTER_ASSIGN_OR_RETURN(config.adoption_timeout,
                             fields.Duration("adoption_timeout", config.adoption_timeout));
+    MUSTER_ASSIGN_OR_RETURN(config.avoid_for, fields.Duration("avoid_for", config.avoid_for));
     MUSTER_ASSIGN_OR_RETURN(config.waiting_requests_max,
                             fields.Int("waiting_max", 2'000'000, 0, 2'000'000));
     return absl::OkStatus();
@@ -320,11 +343,16 @@ class ScriptParser {
       }
       return absl::OkStatus();
     }
-    if (verb == "cancel" || verb == "explain") {
+    if (verb == "whatif") return ParseWhatIf(fields, statement);
+    if (verb == "cancel" || verb == "explain" || verb == "estimate" || verb == "decision") {
       MUSTER_RETURN_IF_ERROR(fields.Allow({"id"}));
       RequestId request;
       MUSTER_ASSIGN_OR_RETURN(request.value, fields.Id("id"));
-      if (verb == "cancel") {
+      if (verb == "estimate") {
+        statement.what = ScriptEstimate{.request = request};
+      } else if (verb == "decision") {
+        statement.what = ScriptDecision{.request = request};
+      } else if (verb == "cancel") {
         statement.what = RequestCancelled{.request = request};
       } else {
         statement.what = ScriptExplain{.request = request};
@@ -348,6 +376,14 @@ class ScriptParser {
       return fields.Allow({});
     }
     return ParseNodeStatement(verb, fields, statement);
+  }
+
+  absl::Status ParseWhatIf(const ScriptFields& fields, ScriptStatement& statement) {
+    ScriptEstimate estimate;
+    MUSTER_ASSIGN_OR_RETURN(estimate.node, ParseJoin(fields, {"id"}));
+    MUSTER_ASSIGN_OR_RETURN(estimate.request.value, fields.Id("id"));
+    statement.what = std::move(estimate);
+    return absl::OkStatus();
   }
 
   static absl::Status ParseQuotaStatement(absl::string_view verb, const ScriptFields& fields,

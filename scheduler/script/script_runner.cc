@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "scheduler/forecast.h"
 #include "scheduler/script/script.h"
 
 namespace muster::sched {
@@ -72,6 +73,19 @@ class ScriptRunner {
     const std::optional<Explanation> explanation = scheduler_->Explain(explain.request, now_);
     const std::string name = absl::StrCat("request ", explain.request.ToString());
     Print(explanation ? ToText(*explanation, name, now_) : absl::StrCat(name, " is not known"));
+  }
+
+  void Do(const ScriptEstimate& estimate) {
+    const absl::StatusOr<std::unique_ptr<Forecast>> forecast =
+        Forecast::Make(scheduler_->TakeSnapshot());
+    if (!forecast.ok()) return Print(forecast.status().message());
+    if (estimate.node) (*forecast)->Apply(*estimate.node);
+    Print(ToText((*forecast)->Run({estimate.request})[0], now_));
+  }
+
+  void Do(const ScriptDecision& decision) {
+    const std::optional<DecisionView> view = scheduler_->LatestDecision(decision.request);
+    Print(view ? ToText(*view, now_) : "nothing is known");
   }
 
   void Do(const ScriptStatus&) {
