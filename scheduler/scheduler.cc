@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "scheduler/base/check.h"
+#include "scheduler/placement_constraints.h"
 #include "scheduler/scheduler_impl.h"
 
 namespace muster::sched {
@@ -15,7 +16,7 @@ void Scheduler::Impl::Step(const Event& event, std::vector<Action>& actions) {
   actions_ = &actions;
   const bool was_in_grace = InGrace();
   now_ = std::max(now_, event.at);
-  if (was_in_grace && !InGrace()) topology_changed_ = true;
+  if (was_in_grace && !InGrace()) look_at_all_ = true;
   OpenDueChoices();
   GiveUpAdoptions();
   Settle();
@@ -119,10 +120,13 @@ void Scheduler::Impl::On(const Requested& event) {
     }
     return;
   }
-  if (const absl::Status status = Validate(*event.spec); !status.ok()) {
-    actions_->push_back(
-        Rejected{.request = event.request, .reason = std::string(status.message())});
-    return;
+  SchedulingClass* const of = cluster_.FindClass(event.spec);
+  if (of == nullptr) {  // The spec of a class that is known was looked at before.
+    if (const absl::Status status = Validate(*event.spec); !status.ok()) {
+      actions_->push_back(
+          Rejected{.request = event.request, .reason = std::string(status.message())});
+      return;
+    }
   }
   if (waiting_ >= config_.waiting_requests_max) {
     actions_->push_back(
@@ -133,6 +137,13 @@ void Scheduler::Impl::On(const Requested& event) {
     return;
   }
   Request& request = Add(event.request, event.spec);
+  // Nothing that waits could be placed now, so it takes nothing from an older one.
+  if (!request.of->waits() && request.of->spec.bundles == 1 && !IsConstrained(request.of->spec)) {
+    request.open = request.of->open_at_first();
+    if (PlaceOne(*request.of, request)) return;
+    request.of->blocked = true;
+    request.open = 1;
+  }
   new_waiting_ = &request;
   Enqueue(request);
 }
@@ -175,7 +186,7 @@ void Scheduler::Impl::On(const LeaseBlocked& event) {
 
 Request* Scheduler::Impl::Find(RequestId id) const {
   const auto found = requests_.find(id);
-  return found == requests_.end() ? nullptr : found->second.get();
+  return found == requests_.end() ? nullptr : found->second;
 }
 
 Bundle* Scheduler::Impl::Running(Request* request, int bundle) {
@@ -186,9 +197,14 @@ Bundle* Scheduler::Impl::Running(Request* request, int bundle) {
 }
 
 Request& Scheduler::Impl::Add(RequestId id, const SpecHandle& spec) {
-  std::unique_ptr<Request>& slot = requests_[id];
+  Request*& slot = requests_[id];
   MUSTER_CHECK(slot == nullptr);
-  slot = std::make_unique<Request>();
+  if (free_requests_.empty()) {
+    slot = &pool_.emplace_back();
+  } else {
+    slot = free_requests_.back();
+    free_requests_.pop_back();
+  }
   slot->id = id;
   slot->of = cluster_.Use(spec);
   slot->arrival = next_arrival_++;
@@ -207,12 +223,13 @@ void Scheduler::Impl::Forget(Request& request) {
   if (new_waiting_ == &request) new_waiting_ = nullptr;
   SchedulingClass* const of = request.of;
   requests_.erase(request.id);
+  request.Reset();
+  free_requests_.push_back(&request);
   cluster_.Unuse(of);
 }
 
 void Scheduler::Impl::Enqueue(Request& request) {
   SchedulingClass& of = *request.of;
-  if (!of.waits()) of.infeasible_reason.clear();  // Nodes may have changed since.
   of.Push(&request);
   ++waiting_;
   of.OpenByTime(now_);  // Choices without `after` are open from the start.
@@ -261,13 +278,16 @@ void Scheduler::Impl::Adopt(const HeldLease& held, Node& node) {
 
   if (request == nullptr) request = &Add(held.request, held.spec);
   if (!request->granted()) {
-    const bool waited = request->of->segments[request->open].contains(request->arrival);
+    const bool waited = request->queued;
     if (waited) Dequeue(*request);
     request->bundles.resize(static_cast<size_t>(request->of->spec.bundles));
     if (waited) WaitForMissing(*request);
   }
   Bundle& bundle = request->bundles[held.bundle];
-  bundle = {.state = Bundle::State::kRunning, .may_overcommit = true, .adopted = true, .placement = held.placement};
+  bundle = {.state = Bundle::State::kRunning,
+            .may_overcommit = true,
+            .adopted = true,
+            .placement = held.placement};
   bundle.placement.node = node.id;
   node.leases.emplace(request->id, held.bundle);
   if (request->adopt_by && !request->Has(Bundle::State::kMissing)) {

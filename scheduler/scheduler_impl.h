@@ -3,6 +3,7 @@
 // all of it out and in again.
 #pragma once
 
+#include <deque>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -18,6 +19,7 @@
 #include "scheduler/placer.h"
 #include "scheduler/scheduler.h"
 #include "scheduler/snapshot.h"
+#include "scheduler/waiting_index.h"
 
 namespace muster::sched {
 
@@ -64,6 +66,8 @@ class Scheduler::Impl {
   void Settle();  // Until nothing more can be placed, opened or said.
   void LookAgainAtAvoided();
   void PlaceAll();
+  void FindCandidates(std::optional<WaitingKey> tried);
+  void DropCandidates();
   bool PlaceHead(SchedulingClass& of);
   bool PlaceOne(SchedulingClass& of, Request& head);
   bool PlaceGroup(SchedulingClass& of, Request& head);
@@ -75,7 +79,7 @@ class Scheduler::Impl {
   void PlaceBundle(Request& request, const Room& room);
   void TakeBackBundles(Request& request);
   bool OpenByFindings();
-  std::vector<SchedulingClass*> ClassesToLookAt() const;  // Among those that wait.
+  std::vector<SchedulingClass*> ClassesToLookAt();  // Among those that wait.
   void SayInfeasible();
   void SayInfeasible(SchedulingClass& of, const std::vector<Request*>& to);
 
@@ -97,14 +101,16 @@ class Scheduler::Impl {
   // --- Indexes ---
   void Reindex(SchedulingClass& of);
   void Grew(Node& node);
-  void Touch(SchedulingClass& of) { touched_.insert(of.id); }
+  void Touch(SchedulingClass& of);
 
   const SchedulerConfig config_;
   Cluster cluster_;
   absl::Time now_ = absl::InfinitePast();
   std::vector<Action>* actions_ = nullptr;  // During Step().
 
-  absl::flat_hash_map<RequestId, std::unique_ptr<Request>> requests_;
+  absl::flat_hash_map<RequestId, Request*> requests_;
+  std::deque<Request> pool_;             // Where requests live.
+  std::vector<Request*> free_requests_;  // Of the pool; they keep their vectors.
   uint64_t next_arrival_ = 1;
   int64_t waiting_ = 0;
 
@@ -117,10 +123,14 @@ class Scheduler::Impl {
   Leaving leaving_;  // Leases that have a Notice.
 
   // Since the last decision:
-  std::vector<Node*> grown_;       // Usable nodes with more room, or labels that may match more.
-  bool topology_changed_ = false;  // Nodes or labels, or the grace is over.
-  absl::btree_set<uint64_t> touched_;  // Classes whose queue or open choices changed.
-  Request* new_waiting_ = nullptr;     // What the event brought.
+  WaitingIndex waiting_index_{cluster_.index()};
+  std::vector<SchedulingClass*> candidates_;  // That may have room on nodes that grew; a heap.
+
+  std::vector<Node*> grown_;        // Usable nodes with more room, or labels that may match more.
+  bool topology_changed_ = false;   // Nodes or labels.
+  bool look_at_all_ = false;        // The grace is over, or the state was loaded.
+  std::vector<uint64_t> touched_;   // Classes whose queue, open choices or feasibility changed.
+  Request* new_waiting_ = nullptr;  // What the event brought.
 };
 
 }  // namespace muster::sched
