@@ -186,7 +186,7 @@ void Scheduler::Impl::On(const LeaseBlocked& event) {
 
 Request* Scheduler::Impl::Find(RequestId id) const {
   const auto found = requests_.find(id);
-  return found == requests_.end() ? nullptr : found->second;
+  return found == requests_.end() ? nullptr : *found;
 }
 
 Bundle* Scheduler::Impl::Running(Request* request, int bundle) {
@@ -197,8 +197,7 @@ Bundle* Scheduler::Impl::Running(Request* request, int bundle) {
 }
 
 Request& Scheduler::Impl::Add(RequestId id, const SpecHandle& spec) {
-  Request*& slot = requests_[id];
-  MUSTER_CHECK(slot == nullptr);
+  Request* slot = nullptr;
   if (free_requests_.empty()) {
     slot = &pool_.emplace_back();
   } else {
@@ -206,6 +205,8 @@ Request& Scheduler::Impl::Add(RequestId id, const SpecHandle& spec) {
     free_requests_.pop_back();
   }
   slot->id = id;
+  const bool added = requests_.insert(slot).second;
+  MUSTER_CHECK(added);
   slot->of = cluster_.Use(spec);
   slot->arrival = next_arrival_++;
   slot->since = now_;
@@ -222,7 +223,7 @@ void Scheduler::Impl::Forget(Request& request) {
   StopWaitingForMissing(request);
   if (new_waiting_ == &request) new_waiting_ = nullptr;
   SchedulingClass* const of = request.of;
-  requests_.erase(request.id);
+  requests_.erase(&request);
   request.Reset();
   free_requests_.push_back(&request);
   cluster_.Unuse(of);
@@ -246,7 +247,7 @@ void Scheduler::Impl::Dequeue(Request& request) {
 void Scheduler::Impl::EndBundle(Request& request, int number) {
   Bundle& bundle = request.bundles[number];
   MUSTER_CHECK(bundle.state == Bundle::State::kRunning);
-  Node& node = *cluster_.FindNode(bundle.placement.node);
+  Node& node = bundle.on != nullptr ? *bundle.on : *cluster_.FindNode(bundle.placement.node);
   node.free.Give(bundle.placement.resources, bundle.placement.devices);
   if (bundle.blocked)
     node.free.AddCpus(-bundle.placement.resources.cpus);  // Lent out: given before.

@@ -199,6 +199,7 @@ void Scheduler::Impl::PlaceBundle(Request& request, const Room& room) {
                       .choice = room.choice,
                       .resources = needs,
                       .devices = room.node->free.Take(needs)};
+  bundle.on = room.node;
   room.node->leases.emplace(request.id, number);
   request.bundles.push_back(std::move(bundle));
 }

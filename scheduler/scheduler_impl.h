@@ -11,7 +11,8 @@
 
 #include "absl/container/btree_map.h"
 #include "absl/container/btree_set.h"
-#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
+#include "absl/hash/hash.h"
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "scheduler/cluster.h"
@@ -22,6 +23,19 @@
 #include "scheduler/waiting_index.h"
 
 namespace muster::sched {
+
+// Requests are looked up by their ids, which they carry themselves.
+struct RequestIdHash {
+  using is_transparent = void;
+  size_t operator()(RequestId id) const { return absl::Hash<RequestId>()(id); }
+  size_t operator()(const Request* request) const { return (*this)(request->id); }
+};
+struct RequestIdEqual {
+  using is_transparent = void;
+  bool operator()(const Request* a, const Request* b) const { return a->id == b->id; }
+  bool operator()(const Request* a, RequestId b) const { return a->id == b; }
+  bool operator()(RequestId a, const Request* b) const { return a == b->id; }
+};
 
 class Scheduler::Impl {
  public:
@@ -108,7 +122,7 @@ class Scheduler::Impl {
   absl::Time now_ = absl::InfinitePast();
   std::vector<Action>* actions_ = nullptr;  // During Step().
 
-  absl::flat_hash_map<RequestId, Request*> requests_;
+  absl::flat_hash_set<Request*, RequestIdHash, RequestIdEqual> requests_;
   std::deque<Request> pool_;             // Where requests live.
   std::vector<Request*> free_requests_;  // Of the pool; they keep their vectors.
   uint64_t next_arrival_ = 1;

@@ -90,7 +90,7 @@ Snapshot Scheduler::Impl::TakeSnapshot() const {
                           .durations = of->durations.values()});
   }
   to.requests.reserve(requests_.size());
-  for (const auto& [id, request] : requests_) to.requests.push_back(RequestOf(*request));
+  for (const Request* request : requests_) to.requests.push_back(RequestOf(*request));
   // They came in no order.
   std::sort(
       to.requests.begin(), to.requests.end(),

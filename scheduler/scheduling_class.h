@@ -32,16 +32,17 @@ struct Bundle {
   bool may_overcommit = false;  // It took CPUs back, or joined held.
   bool adopted = false;         // It joined held: when it began is not known.
   Placement placement{};
+  Node* on = nullptr;  // The placement's node, where it is known.
 };
 
 struct Request {
   RequestId id{};
   SchedulingClass* of = nullptr;
   uint64_t arrival = 0;
-  bool queued = false;                             // In its class.
   absl::Time since{};                              // When it came.
   absl::Time opened_at{};                          // When the last of the open choices opened.
   int open = 1;                                    // Choices 0 to open - 1 are open.
+  bool queued = false;                             // In its class.
   absl::Time avoids_until = absl::InfinitePast();  // Of spec.avoid.
   absl::Duration waited{};                         // Granted: how long it had waited.
   std::vector<Bundle> bundles{};                   // Empty while it waits.
