@@ -84,10 +84,29 @@ absl::Status Validate(const RequestSpec& spec) {
       return absl::InvalidArgumentError("avoid: names must be in order, each once");
     }
   }
+  if (spec.expected_duration <= absl::ZeroDuration()) {
+    return absl::InvalidArgumentError("expected_duration must be positive");
+  }
+  MUSTER_RETURN_IF_ERROR(ValidateTenantName("tenant", spec.tenant));
+  MUSTER_RETURN_IF_ERROR(ValidateTenantName("job", spec.job));
   for (size_t i = 0; i < spec.choices.size(); ++i) {
     if (absl::Status status = ValidateChoice(spec.choices[i], i == 0); !status.ok()) {
       return absl::InvalidArgumentError(absl::StrCat("choice ", i, ": ", status.message()));
     }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ValidateTenantName(absl::string_view what, absl::string_view name) {
+  if (name.size() > kTenantNameMax) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(what, ": ", name.size(), " bytes are too long: at most ", kTenantNameMax));
+  }
+  for (const char c : name) {
+    if (c > ' ' && c < 0x7f && c != ',' && c != ':' && c != '=') continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat(what, ": \"", absl::Utf8SafeCHexEscape(name),
+                     "\": printable ASCII without blanks, commas, colons or \"=\""));
   }
   return absl::OkStatus();
 }

@@ -72,6 +72,12 @@ struct RequestSpec {
   // Nodes, by name and in order, that failed this work: others are tried first, by all open
   // choices; see SchedulerConfig::avoid_for.
   std::vector<std::string> avoid{};
+  // --- Between jobs; see sharing.h ---
+  std::string tenant{};  // Who shares the cluster: a team, a user. Empty: the default tenant.
+  std::string job{};     // For quotas.
+  // A hint, never a limit: what backfill and start estimates reckon with. Infinite: not known.
+  absl::Duration expected_duration = absl::InfiniteDuration();
+  bool preemptible = true;  // Its leases may be taken for work of higher priority, or recalled.
   // Part of the class, not of the decision: "Score", and which application and environment.
   std::string name{};
   std::string owner{};
@@ -80,21 +86,30 @@ struct RequestSpec {
     return std::tie(a.bundles, a.priority, a.fail_if_infeasible, a.affinity, a.avoid, a.name,
                     a.owner, a.choices) == std::tie(b.bundles, b.priority, b.fail_if_infeasible,
                                                     b.affinity, b.avoid, b.name, b.owner,
-                                                    b.choices);
+                                                    b.choices) &&
+           std::tie(a.tenant, a.job, a.expected_duration, a.preemptible) ==
+               std::tie(b.tenant, b.job, b.expected_duration, b.preemptible);
   }
   template <typename H>
   friend H AbslHashValue(H h, const RequestSpec& s) {
     return H::combine(std::move(h), s.bundles, s.priority, s.fail_if_infeasible, s.affinity,
-                      s.avoid, s.name, s.owner, s.choices);
+                      s.avoid, s.name, s.owner, s.choices, s.tenant, s.job, s.expected_duration,
+                      s.preemptible);
   }
 };
 
 inline constexpr int kChoicesMax = 64;
 inline constexpr int kBundlesMax = 100'000;
 inline constexpr int kAvoidedNodesMax = 8;
+inline constexpr int kTenantNameMax = 128;  // Bytes, of a tenant, a job and a quota.
 
 // What the scheduler relies on: at least one choice, bounds, resources in order, no negative
-// `after` (and the primary's `after` is 0). Errors: kInvalidArgument naming the choice.
+// `after` (and the primary's `after` is 0), a positive expected duration, names in bounds. Errors:
+// kInvalidArgument naming the choice.
 absl::Status Validate(const RequestSpec& spec);
+
+// The name of a tenant, job or quota, as `what`: printable ASCII without blanks, commas, colons or
+// "=", so that flags and tables can hold it. Empty is allowed.
+absl::Status ValidateTenantName(absl::string_view what, absl::string_view name);
 
 }  // namespace muster::sched

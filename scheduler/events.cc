@@ -68,6 +68,12 @@ std::string Text(const Requested& e) {
   if (!e.spec->avoid.empty()) {
     absl::StrAppend(&text, " avoid=[", absl::StrJoin(e.spec->avoid, ", "), "]");
   }
+  if (!e.spec->tenant.empty()) absl::StrAppend(&text, " tenant=", e.spec->tenant);
+  if (!e.spec->job.empty()) absl::StrAppend(&text, " job=", e.spec->job);
+  if (e.spec->expected_duration != absl::InfiniteDuration()) {
+    absl::StrAppend(&text, " expected=", absl::FormatDuration(e.spec->expected_duration));
+  }
+  if (!e.spec->preemptible) absl::StrAppend(&text, " preemptible=no");
   for (const Choice& choice : e.spec->choices) {
     absl::StrAppend(&text, " choice={", choice.selector.ToString(), "} ",
                     Quoted(ToText(choice.resources)), " after=", absl::FormatDuration(choice.after),
@@ -84,6 +90,11 @@ std::string Text(const LeaseFinished& e) {
 std::string Text(const LeaseBlocked& e) {
   return absl::StrCat(e.blocked ? "block " : "unblock ", Lease(e.request, e.bundle));
 }
+std::string Text(const TenantSet& e) {
+  return absl::StrCat("tenant name=", e.tenant, " weight=", WeightToText(e.weight_milli));
+}
+std::string Text(const QuotaSet& e) { return absl::StrCat("quota ", ToText(e.quota)); }
+std::string Text(const QuotaRemoved& e) { return absl::StrCat("quota_removed name=", e.name); }
 std::string Text(const Tick&) { return "tick"; }
 
 std::string Text(const Grant& a) {

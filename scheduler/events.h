@@ -14,6 +14,7 @@
 #include "scheduler/ids.h"
 #include "scheduler/labels.h"
 #include "scheduler/resources.h"
+#include "scheduler/sharing.h"
 #include "scheduler/spec_handle.h"
 
 namespace muster::sched {
@@ -83,12 +84,27 @@ struct LeaseBlocked {
   int bundle = 0;
   bool blocked = true;
 };
+// A tenant's weight: with twice another's it is due twice as much. Tenants are known by their name
+// in RequestSpec; one that was never set has weight 1.
+struct TenantSet {
+  std::string tenant{};
+  int64_t weight_milli = kWeightUnit;  // 1 to kWeightMax; else ignored.
+};
+// Limits what a tenant or a job may hold of the nodes that the selector matches. Replaces a quota
+// of that name. What is held already stays, even above the limit. Ignored if Validate() refuses it.
+struct QuotaSet {
+  Quota quota{};
+};
+struct QuotaRemoved {
+  std::string name{};
+};
 struct Tick {};  // Time has passed: `after` timers are looked at.
 
 struct Event {
   absl::Time at{};  // Stamped by the shell; the core has no clock of its own.
   std::variant<NodeJoined, NodeChanged, NodeReachable, NodeDraining, NodeLost, Requested,
-               RequestCancelled, LeaseFinished, LeaseBlocked, Tick>
+               RequestCancelled, LeaseFinished, LeaseBlocked, TenantSet, QuotaSet, QuotaRemoved,
+               Tick>
       what;
 };
 

@@ -31,6 +31,7 @@ std::string GrantedText(const Explanation& explanation, absl::string_view name) 
   std::string text = absl::StrCat(name, " waited ", ShortDuration(explanation.waited), " for ",
                                   explanation.needs, " and has them on:\n");
   for (const std::string& where : explanation.where) absl::StrAppend(&text, "  ", where, "\n");
+  for (const std::string& line : explanation.between_jobs) absl::StrAppend(&text, line, ".\n");
   return text;
 }
 
@@ -110,8 +111,12 @@ std::string ToText(const Explanation& explanation, absl::string_view name, absl:
                     Padded(states[i], state_width), "   ", CountText(choice, i == 0), ": ",
                     choice.why, "\n");
   }
+  for (const std::string& line : explanation.between_jobs) absl::StrAppend(&text, line, ".\n");
   if (!explanation.what_would_help.empty()) {
     absl::StrAppend(&text, "What would help: ", explanation.what_would_help, ".\n");
+  }
+  if (!explanation.starts.empty()) {
+    absl::StrAppend(&text, "It could start: ", explanation.starts, ".\n");
   }
   return text;
 }

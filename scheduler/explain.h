@@ -10,6 +10,7 @@
 #include "absl/time/time.h"
 #include "scheduler/choice.h"
 #include "scheduler/events.h"
+#include "scheduler/sharing.h"
 
 namespace muster::sched {
 
@@ -35,8 +36,13 @@ struct Explanation {
   absl::Duration waited{};              // Until now, or until it was granted.
   std::string needs{};
   int before_in_class = 0;
+  // What stands between it and others, a sentence each: whose turn is before its own, quotas, what
+  // is kept for it; for a granted one, why it is to leave.
+  std::vector<std::string> between_jobs{};
   std::vector<ChoiceExplanation> choices{};
   std::string what_would_help{};
+  std::string infeasible{};  // Why no node there can ever hold it; empty where one can.
+  std::string starts{};      // "in about 3m20s on 6f1c2a, ...": where an estimate was asked for.
 };
 
 // The block that `muster explain` prints, lines ended by "\n", plain ASCII:
@@ -65,6 +71,20 @@ struct WaitingClass {
   absl::Duration since{};         // Of the oldest.
   std::string why{};  // "L4+spot: 1 node, draining; L4: opens in 1m19s; T4|P100: no such node"
   std::vector<ChoiceExplanation> choices{};
+};
+
+struct TenantView {
+  std::string name{};  // Empty: the default tenant.
+  int64_t weight_milli = kWeightUnit;
+  int64_t share = 0;  // Of its dominant resource, 1/10^9 of the cluster's.
+  Resources used{};
+  int64_t leases = 0;
+  int64_t waiting = 0;
+};
+
+struct QuotaView {
+  Quota quota{};
+  absl::btree_map<std::string, int64_t> used{};  // By limit.
 };
 
 enum class NodeState { kAlive, kUnreachable, kDraining, kLost };

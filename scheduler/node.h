@@ -127,7 +127,7 @@ struct alignas(64) Node {
   Node(const Node&) = delete;
   Node& operator=(const Node&) = delete;
 
-  bool usable() const { return reachable && !draining && !hidden; }  // May get something new.
+  bool usable() const { return reachable && !draining && closed == 0; }  // May get something new.
   NodeState state() const;
   NodeView View() const;
 
@@ -135,8 +135,8 @@ struct alignas(64) Node {
   const NodeId id;
   bool reachable = true;
   bool draining = false;
-  bool hidden = false;   // For the length of one search; see HiddenNodes.
   bool changed = false;  // To be filed anew.
+  int closed = 0;        // For the length of a search; see ClosedNodes.
   Row row = kNoRow;
   Capacity free;
   LeaseSet leases;

@@ -12,12 +12,13 @@
 #pragma once
 
 #include <algorithm>
-#include <utility>
 #include <vector>
 
+#include "scheduler/closed_nodes.h"
 #include "scheduler/cluster.h"
 #include "scheduler/node.h"
 #include "scheduler/scheduling_class.h"
+#include "scheduler/selector_index.h"
 
 namespace muster::sched {
 
@@ -31,6 +32,12 @@ inline bool MayUse(const RequestSpec& spec, const Node& node) {
   return !spec.affinity.hard() || spec.affinity.node == node.name;
 }
 
+// Whether the node may be used by this choice: its labels match, and no hard affinity is to
+// another.
+inline bool Takes(const SchedulingClass& of, int choice, const Node& node) {
+  return SelectorIndex::Selected(node, of.selectors[choice]) && MayUse(of.spec, node);
+}
+
 // Hard affinity wins.
 inline bool IsAvoided(const RequestSpec& spec, const Node& node) {
   return !spec.affinity.hard() &&
@@ -42,21 +49,5 @@ std::vector<Node*> AvoidedNodes(const Cluster& cluster, const RequestSpec& spec)
 
 // Whether the nodes that are not avoided could ever hold the request by its first `open` choices.
 bool FeasibleElsewhere(const Cluster& cluster, const SchedulingClass& of, int open);
-
-// Nodes that no search finds while it lives.
-class HiddenNodes {
- public:
-  explicit HiddenNodes(std::vector<Node*> nodes) : nodes_(std::move(nodes)) {
-    for (Node* node : nodes_) node->hidden = true;
-  }
-  ~HiddenNodes() {
-    for (Node* node : nodes_) node->hidden = false;
-  }
-  HiddenNodes(const HiddenNodes&) = delete;
-  HiddenNodes& operator=(const HiddenNodes&) = delete;
-
- private:
-  const std::vector<Node*> nodes_;
-};
 
 }  // namespace muster::sched

@@ -45,8 +45,9 @@ int64_t FillFrom(const SchedulingClass& of, int start, int open, const Node& nod
 
 }  // namespace
 
-std::optional<Room> FindRoom(const SchedulingClass& of, int open, const SelectorIndex& index) {
-  for (int i = 0; i < open; ++i) {
+std::optional<Room> FindRoom(const SchedulingClass& of, int open, const SelectorIndex& index,
+                             int first) {
+  for (int i = first; i < open; ++i) {
     Node* const best =
         index.capacity().BestFit(index.matched(of.selectors[i]), of.spec.choices[i].resources);
     if (best != nullptr) return Room{.node = best, .choice = i};
@@ -54,8 +55,9 @@ std::optional<Room> FindRoom(const SchedulingClass& of, int open, const Selector
   return std::nullopt;
 }
 
-std::optional<Room> FindRoom(const SchedulingClass& of, int open, std::span<Node* const> only) {
-  for (int i = 0; i < open; ++i) {
+std::optional<Room> FindRoom(const SchedulingClass& of, int open, std::span<Node* const> only,
+                             int first) {
+  for (int i = first; i < open; ++i) {
     BestFit fit(of.spec.choices[i].resources);
     for (Node* node : only) {
       if (SelectorIndex::Selected(*node, of.selectors[i])) fit.Look(node);

@@ -18,9 +18,11 @@ struct Room {
   int choice = 0;
 };
 
-// Where a bundle would go by the first `open` choices: among all nodes, or among `only`.
-std::optional<Room> FindRoom(const SchedulingClass& of, int open, const SelectorIndex& index);
-std::optional<Room> FindRoom(const SchedulingClass& of, int open, std::span<Node* const> only);
+// Where a bundle would go by choices `first` to `open` - 1: among all nodes, or among `only`.
+std::optional<Room> FindRoom(const SchedulingClass& of, int open, const SelectorIndex& index,
+                             int first = 0);
+std::optional<Room> FindRoom(const SchedulingClass& of, int open, std::span<Node* const> only,
+                             int first = 0);
 
 // How a node is filled so that it holds the most bundles: choices start, start + 1, ... until each
 // has no room (the lowest start on ties).

@@ -14,6 +14,7 @@ namespace muster::sched {
 
 void Scheduler::Impl::Step(const Event& event, std::vector<Action>& actions) {
   actions_ = &actions;
+  const size_t first_action = actions.size();
   const bool was_in_grace = InGrace();
   now_ = std::max(now_, event.at);
   if (was_in_grace && !InGrace()) look_at_all_ = true;
@@ -23,6 +24,7 @@ void Scheduler::Impl::Step(const Event& event, std::vector<Action>& actions) {
   std::visit([this](const auto& what) { On(what); }, event.what);
   Settle();
   leaving_.RevokeDue(now_, *actions_);  // Last: what this event ended needs none.
+  RecordRest(first_action);
   actions_ = nullptr;
 }
 
@@ -30,7 +32,7 @@ absl::Time Scheduler::Impl::NextTick() const {
   absl::Time next = absl::InfiniteFuture();
   if (!timers_.empty()) next = std::min(next, timers_.begin()->first.first);
   if (!adoptions_.empty()) next = std::min(next, adoptions_.begin()->first);
-  next = std::min(next, leaving_.NextDue());
+  next = std::min({next, leaving_.NextDue(), NextSlice()});
   if (waiting_ > 0 && InGrace()) next = std::min(next, GraceEnd());
   return next;
 }
@@ -66,6 +68,8 @@ void Scheduler::Impl::On(const NodeJoined& event) {
   if (cluster_.FindNode(event.node) != nullptr) return;
   Node* const node = cluster_.AddNode(event.node, event.name, event.labels, event.total);
   topology_changed_ = true;
+  tenants_.AddTotal(node->total, +1);
+  quotas_.AddNode(*node);
   for (const HeldLease& held : event.held) Adopt(held, *node);
   Grew(*node);
 }
@@ -73,7 +77,11 @@ void Scheduler::Impl::On(const NodeJoined& event) {
 void Scheduler::Impl::On(const NodeChanged& event) {
   Node* const node = cluster_.FindNode(event.node);
   if (node == nullptr || Labels(node->labels) == WithAliases(event.labels)) return;
+  ChargeAgain(*node, -1);
+  quotas_.RemoveNode(node->id);
   cluster_.Relabel(node, event.labels);
+  quotas_.AddNode(*node);
+  ChargeAgain(*node, +1);
   topology_changed_ = true;
   Grew(*node);
 }
@@ -82,6 +90,7 @@ void Scheduler::Impl::On(const NodeReachable& event) {
   Node* const node = cluster_.FindNode(event.node);
   if (node == nullptr || node->reachable == event.reachable) return;
   node->reachable = event.reachable;
+  if (!event.reachable) DropHoldsOn(*node);
   Grew(*node);
 }
 
@@ -90,6 +99,7 @@ void Scheduler::Impl::On(const NodeDraining& event) {
   if (node == nullptr) return;
   node->draining = true;
   node->deadline = event.deadline;
+  DropHoldsOn(*node);
 }
 
 void Scheduler::Impl::On(const NodeLost& event) {
@@ -103,7 +113,11 @@ void Scheduler::Impl::On(const NodeLost& event) {
         LeaseLost{.request = request.id, .bundle = lease.second, .node = event.node});
     ForgetIfEnded(request);
   }
+  DropHoldsOn(*node);
   EraseById(grown_, node);
+  EraseById(changed_nodes_, node);
+  tenants_.AddTotal(node->total, -1);
+  quotas_.RemoveNode(node->id);
   cluster_.RemoveNode(node);
   topology_changed_ = true;
 }
@@ -138,10 +152,11 @@ void Scheduler::Impl::On(const Requested& event) {
   }
   Request& request = Add(event.request, event.spec);
   // Nothing that waits could be placed now, so it takes nothing from an older one.
-  if (!request.of->waits() && request.of->spec.bundles == 1 && !IsConstrained(request.of->spec)) {
+  if (PlainOrder() && holds_.empty() && quotas_.empty() && !request.of->waits() &&
+      request.of->spec.bundles == 1 && !IsConstrained(request.of->spec)) {
     request.open = request.of->open_at_first();
     if (PlaceOne(*request.of, request)) return;
-    request.of->blocked = true;
+    request.of->blocked = !config_.sharing.preemption;  // Else it is tried again, with victims.
     request.open = 1;
   }
   new_waiting_ = &request;
@@ -208,6 +223,7 @@ Request& Scheduler::Impl::Add(RequestId id, const SpecHandle& spec) {
   const bool added = requests_.insert(slot).second;
   MUSTER_CHECK(added);
   slot->of = cluster_.Use(spec);
+  if (slot->of->tenant == nullptr) slot->of->tenant = tenants_.Enter(slot->of->spec.tenant);
   slot->arrival = next_arrival_++;
   slot->since = now_;
   slot->opened_at = now_;
@@ -223,6 +239,14 @@ void Scheduler::Impl::Forget(Request& request) {
   StopWaitingForMissing(request);
   if (new_waiting_ == &request) new_waiting_ = nullptr;
   SchedulingClass* const of = request.of;
+  if (!granted_since_.empty() && request.granted()) {
+    granted_since_.erase({request.granted_at(), request.id});
+  }
+  if (of->requests == 1) {  // Its last.
+    DropHoldsOf(*of);
+    tenants_.Leave(of->tenant);
+    of->tenant = nullptr;
+  }
   requests_.erase(&request);
   request.Reset();
   free_requests_.push_back(&request);
@@ -253,6 +277,7 @@ void Scheduler::Impl::EndBundle(Request& request, int number) {
     node.free.AddCpus(-bundle.placement.resources.cpus);  // Lent out: given before.
   node.leases.erase({request.id, number});
   leaving_.Forget({request.id, number});
+  Charge(request, bundle.placement, -1);
   bundle.state = Bundle::State::kEnded;
   Grew(node);
 }
@@ -277,7 +302,12 @@ void Scheduler::Impl::Adopt(const HeldLease& held, Node& node) {
   }
   if (!node.free.TakeHeld(held.placement.resources, held.placement.devices)) return;
 
-  if (request == nullptr) request = &Add(held.request, held.spec);
+  if (request == nullptr) {
+    request = &Add(held.request, held.spec);
+    if (config_.sharing.time_slice != absl::InfiniteDuration()) {
+      granted_since_.emplace(request->granted_at(), request->id);
+    }
+  }
   if (!request->granted()) {
     const bool waited = request->queued;
     if (waited) Dequeue(*request);
@@ -291,6 +321,7 @@ void Scheduler::Impl::Adopt(const HeldLease& held, Node& node) {
             .placement = held.placement};
   bundle.placement.node = node.id;
   node.leases.emplace(request->id, held.bundle);
+  Charge(*request, bundle.placement, +1);
   if (request->adopt_by && !request->Has(Bundle::State::kMissing)) {
     StopWaitingForMissing(*request);
     if (!request->Has(Bundle::State::kEnded)) Granted(*request);
@@ -322,8 +353,19 @@ std::optional<Explanation> Scheduler::Explain(RequestId request, absl::Time now)
   return impl_->Explain(request, now);
 }
 std::vector<WaitingClass> Scheduler::Waiting(absl::Time now) const { return impl_->Waiting(now); }
+std::vector<TenantView> Scheduler::TenantViews() const { return impl_->TenantViews(); }
+std::vector<QuotaView> Scheduler::QuotaViews() const { return impl_->QuotaViews(); }
 std::vector<NodeView> Scheduler::Nodes() const { return impl_->Nodes(); }
 bool Scheduler::HasWaiting() const { return impl_->HasWaiting(); }
+std::vector<DecisionView> Scheduler::NewestDecisions(size_t most) const {
+  return impl_->NewestDecisions(most);
+}
+std::optional<DecisionView> Scheduler::FindDecision(uint64_t number) const {
+  return impl_->FindDecision(number);
+}
+std::optional<DecisionView> Scheduler::LatestDecision(RequestId request) const {
+  return impl_->LatestDecision(request);
+}
 Snapshot Scheduler::TakeSnapshot() const { return impl_->TakeSnapshot(); }
 absl::StatusOr<std::unique_ptr<Scheduler>> Scheduler::Load(const Snapshot& snapshot,
                                                            std::vector<Action>& actions) {

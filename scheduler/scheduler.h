@@ -8,9 +8,10 @@
 //   - a choice opens `after` the one before it opened, or as soon as every open choice is found to
 //   be something
 //     that is in its advance_on; once open it stays open;
-//   - oldest first across all scheduling classes at equal priority (higher priority before); a
-//   younger request
-//     passes an older one only where the older could not be placed now;
+//   - whose turn it is, who may pass whom, quotas, preemption and recall: sharing.h. With one
+//   tenant and the
+//     defaults: oldest first across all scheduling classes at equal priority (higher priority
+//     before); a younger request passes an older one only where the older could not be placed now;
 //   - all bundles of a request are placed, or none. There is room when the nodes, each filled by
 //   itself, hold enough
 //     bundles: a node is filled with choice s until that has no room, then choice s+1, and so on,
@@ -40,8 +41,10 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "scheduler/decisions.h"
 #include "scheduler/events.h"
 #include "scheduler/explain.h"
+#include "scheduler/sharing.h"
 
 namespace muster::sched {
 
@@ -59,6 +62,9 @@ struct SchedulerConfig {
   absl::Duration avoid_for = absl::Seconds(10);
   int lost_nodes_kept = 100;    // In Nodes(), the newest.
   int idle_classes_kept = 256;  // Classes without requests whose matching nodes stay known.
+  int decisions_kept = 4096;    // The newest; see decisions.h.
+  DecisionDetail decision_detail = DecisionDetail::kOff;
+  SharingConfig sharing{};  // Who comes next, and who may be asked to leave for it.
 };
 
 struct Snapshot;  // snapshot.h
@@ -87,9 +93,19 @@ class Scheduler {
   // One row per class that has waiting requests, oldest class first; for `muster status`.
   std::vector<WaitingClass> Waiting(absl::Time now) const;
 
+  // Tenants by name, with what they hold and the quotas that they are under; for `muster status`.
+  std::vector<TenantView> TenantViews() const;
+  std::vector<QuotaView> QuotaViews() const;  // By name.
+
   // Nodes in order of id, with what is used, lost ones included; for `muster status`.
   std::vector<NodeView> Nodes() const;
   bool HasWaiting() const;
+
+  // The last decisions, newest first; one by its number; and the last grant of a request, or what
+  // else was decided of it. nullopt: not known (any more).
+  std::vector<DecisionView> NewestDecisions(size_t most) const;
+  std::optional<DecisionView> FindDecision(uint64_t number) const;
+  std::optional<DecisionView> LatestDecision(RequestId request) const;
 
   // All that it knows. O(cluster).
   Snapshot TakeSnapshot() const;

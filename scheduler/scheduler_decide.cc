@@ -21,9 +21,14 @@ void Scheduler::Impl::Settle() {
     LookAgainAtAvoided();
     for (SchedulingClass* of : cluster_.feasibility().TakeChanged()) Touch(*of);
   }
+  takings_left_ = 256;
+  changed_ = !grown_.empty() || !touched_.empty() || topology_changed_ || look_at_all_;
   do {
+    LookAtQuotas();
     PlaceAll();
-  } while (OpenByFindings());
+    LookAtQuotas();
+  } while (OpenByFindings() || DropSpareHolds() || TakeFromOthers());
+  changed_nodes_.clear();
   SayInfeasible();
   for (const uint64_t id : touched_) {
     const auto found = cluster_.classes().find(id);
@@ -47,6 +52,11 @@ void Scheduler::Impl::LookAgainAtAvoided() {
 // Classes are tried in order, each once unless it is served. Those that have no room as far as is
 // known are tried only where a node that grew may serve them.
 void Scheduler::Impl::PlaceAll() {
+  if (!holds_.empty()) FillHolds();
+  if (!PlainOrder()) {
+    PlaceInTurns();
+    return;
+  }
   std::optional<WaitingKey> tried;
   FindCandidates(tried);
   while (true) {
@@ -103,32 +113,35 @@ bool Scheduler::Impl::PlaceHead(SchedulingClass& of) {
 bool Scheduler::Impl::PlaceOne(SchedulingClass& of, Request& head) {
   const std::optional<Room> room = FindRoomFor(of, head);
   if (!room) return false;
+  SurveyBefore(of, *room);
   if (head.queued) Dequeue(head);
   PlaceBundle(head, *room);
   Granted(head);
   return true;
 }
 
-// Where the next bundle goes, nodes that are hidden left out.
-std::optional<Room> Scheduler::Impl::FindVisibleRoom(const SchedulingClass& of, int open) const {
+// Where the next bundle goes by the choices from `first` on, closed nodes left out.
+std::optional<Room> Scheduler::Impl::FindOpenRoom(const SchedulingClass& of, int first,
+                                                  int open) const {
   if (!of.spec.affinity.node.empty()) {
     Node* const wanted = cluster_.FindNode(of.spec.affinity.node);
     if (wanted != nullptr) {
-      if (const std::optional<Room> room = FindRoom(of, open, std::span(&wanted, 1))) return room;
+      const std::vector<Node*> only = {wanted};
+      if (const std::optional<Room> room = FindWithinQuota(of, first, open, &only)) return room;
     }
     if (of.spec.affinity.hard()) return std::nullopt;
   }
-  return of.blocked ? FindRoom(of, open, grown_) : FindRoom(of, open, cluster_.index());
+  return FindWithinQuota(of, first, open, of.blocked ? &grown_ : nullptr);
 }
 
 std::optional<Room> Scheduler::Impl::FindRoomFor(const SchedulingClass& of, const Request& head) {
-  if (!IsConstrained(of.spec)) return FindVisibleRoom(of, head.open);
+  if (!IsConstrained(of.spec)) return FindOpenRoom(of, 0, head.open);
   std::optional<Room> room;
   {
-    const HiddenNodes avoided(AvoidedNodes(cluster_, of.spec));
-    room = FindVisibleRoom(of, head.open);
+    const ClosedNodes avoided(AvoidedNodes(cluster_, of.spec));
+    room = FindOpenRoom(of, 0, head.open);
   }
-  if (!room && !Avoids(head)) room = FindVisibleRoom(of, head.open);
+  if (!room && !Avoids(head)) room = FindOpenRoom(of, 0, head.open);
   return room;
 }
 
@@ -138,10 +151,14 @@ bool Scheduler::Impl::Avoids(const Request& request) const {
 }
 
 bool Scheduler::Impl::PlaceGroup(SchedulingClass& of, Request& head) {
+  ClosedNodes closed;
+  if (!quotas_.empty()) {
+    for (int choice = 0; choice < head.open; ++choice) CloseByQuota(of, choice, closed);
+  }
   if (of.blocked && !FindRoom(of, head.open, grown_)) return false;
   of.blocked = false;  // Its other bundles may go anywhere.
   if (!of.spec.avoid.empty()) {
-    const HiddenNodes avoided(AvoidedNodes(cluster_, of.spec));
+    const ClosedNodes avoided(AvoidedNodes(cluster_, of.spec));
     if (PlaceVisibleGroup(of, head)) return true;
     if (Avoids(head)) return false;
   }
@@ -167,12 +184,14 @@ bool Scheduler::Impl::PlaceVisibleGroup(SchedulingClass& of, Request& head) {
   Dequeue(head);
   const size_t bundles = static_cast<size_t>(of.spec.bundles);
   while (head.bundles.size() < bundles) {
-    const std::optional<Room> room = FindVisibleRoom(of, head.open);
+    const std::optional<Room> room = FindOpenRoom(of, 0, head.open);
     if (!room) break;
+    if (head.bundles.empty()) SurveyBefore(of, *room);
     PlaceBundle(head, *room);
   }
   if (head.bundles.size() < bundles) {
     TakeBackBundles(head);
+    decisions_.DropSurvey();
     for (Node* node : nodes) {
       if (!node->usable()) continue;
       const int64_t missing = static_cast<int64_t>(bundles - head.bundles.size());
@@ -201,21 +220,31 @@ void Scheduler::Impl::PlaceBundle(Request& request, const Room& room) {
                       .devices = room.node->free.Take(needs)};
   bundle.on = room.node;
   room.node->leases.emplace(request.id, number);
+  Charge(request, bundle.placement, +1);
   request.bundles.push_back(std::move(bundle));
 }
 
 void Scheduler::Impl::TakeBackBundles(Request& request) {
+  const bool freed = quota_freed_;
   while (!request.bundles.empty()) {
     const Placement& placement = request.bundles.back().placement;
     Node& node = *cluster_.FindNode(placement.node);
     node.free.Give(placement.resources, placement.devices);
     node.leases.erase({request.id, static_cast<int>(request.bundles.size()) - 1});
+    Charge(request, placement, -1);
     request.bundles.pop_back();
   }
+  quota_freed_ = freed;
 }
 
 void Scheduler::Impl::Granted(Request& request) {
+  const absl::Time before = request.granted_at();  // It may have been adopted then.
   request.waited = now_ - request.since;
+  RecordGrant(request);
+  if (config_.sharing.time_slice != absl::InfiniteDuration()) {
+    granted_since_.erase({before, request.id});
+    granted_since_.emplace(request.granted_at(), request.id);
+  }
   SayGrant(request);
 }
 
@@ -305,8 +334,11 @@ void Scheduler::Impl::Reindex(SchedulingClass& of) {
   } else {
     of.blocked = false;  // Room that comes while none waits is not noted.
     of.said_infeasible = false;
-    of.infeasible_reason.clear();
     cluster_.feasibility().Unwatch(of);
+    of.found_no_victims = false;
+    of.quota_closed = 0;
+    of.quota_limited = false;
+    of.infeasible_reason.clear();
   }
   if (of.waits()) cluster_.feasibility().Watch(of);
   waiting_index_.Set(of, of.waits() ? of.head()->open : 0);
@@ -329,7 +361,9 @@ void Scheduler::Impl::Reindex(SchedulingClass& of) {
 }
 
 void Scheduler::Impl::Grew(Node& node) {
-  if (node.usable()) InsertById(grown_, &node);
+  if (!node.usable()) return;
+  InsertById(grown_, &node);
+  if (config_.sharing.preemption) InsertById(changed_nodes_, &node);
 }
 
 }  // namespace muster::sched

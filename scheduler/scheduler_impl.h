@@ -1,6 +1,7 @@
-// The inside of Scheduler: one class in four files. scheduler.cc takes events, scheduler_decide.cc
-// places and opens choices, scheduler_report.cc explains and checks, scheduler_snapshot.cc takes
-// all of it out and in again.
+// The inside of Scheduler: one class in several files. scheduler.cc takes events,
+// scheduler_decide.cc places and opens choices, scheduler_share.cc says whose turn it is, keeps
+// quotas and takes leases for others, scheduler_plan.cc is backfill by reservations,
+// scheduler_report.cc explains and checks, scheduler_snapshot.cc takes all of it out and in again.
 #pragma once
 
 #include <deque>
@@ -16,10 +17,17 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "scheduler/cluster.h"
+#include "scheduler/decisions.h"
+#include "scheduler/holds.h"
 #include "scheduler/leaving.h"
 #include "scheduler/placer.h"
+#include "scheduler/quotas.h"
 #include "scheduler/scheduler.h"
 #include "scheduler/snapshot.h"
+#include "scheduler/tenants.h"
+#include "scheduler/timeline.h"
+#include "scheduler/turns.h"
+#include "scheduler/victims.h"
 #include "scheduler/waiting_index.h"
 
 namespace muster::sched {
@@ -40,15 +48,24 @@ struct RequestIdEqual {
 class Scheduler::Impl {
  public:
   explicit Impl(SchedulerConfig config)
-      : config_(config), cluster_(config.lost_nodes_kept, config.idle_classes_kept) {}
+      : config_(config),
+        cluster_(config.lost_nodes_kept, config.idle_classes_kept),
+        decisions_(config.decisions_kept, config.decision_detail) {}
 
   void Step(const Event& event, std::vector<Action>& actions);
   absl::Time NextTick() const;
   std::optional<Explanation> Explain(RequestId id, absl::Time now) const;
   std::vector<WaitingClass> Waiting(absl::Time now) const;
   std::vector<NodeView> Nodes() const { return cluster_.Views(); }
+  std::vector<TenantView> TenantViews() const;
+  std::vector<QuotaView> QuotaViews() const;
   bool HasWaiting() const { return waiting_ > 0; }
   void CheckInvariants() const;
+
+  // decisions_survey.cc
+  std::vector<DecisionView> NewestDecisions(size_t most) const;
+  std::optional<DecisionView> FindDecision(uint64_t number) const;
+  std::optional<DecisionView> LatestDecision(RequestId request) const;
 
   // scheduler_snapshot.cc
   Snapshot TakeSnapshot() const;
@@ -57,6 +74,7 @@ class Scheduler::Impl {
  private:
   absl::Status LoadClasses(const Snapshot& snapshot);
   absl::Status LoadRequest(const SnapshotRequest& from);
+  absl::Status LoadHold(const SnapshotHold& from);
   absl::Status LoadBundle(const SnapshotBundle& from, Request& request, int number);
 
   void On(const NodeJoined& event);
@@ -68,6 +86,9 @@ class Scheduler::Impl {
   void On(const RequestCancelled& event);
   void On(const LeaseFinished& event);
   void On(const LeaseBlocked& event);
+  void On(const TenantSet& event);
+  void On(const QuotaSet& event);
+  void On(const QuotaRemoved& event);
   void On(const Tick&) {}
 
   // --- Time ---
@@ -87,7 +108,7 @@ class Scheduler::Impl {
   bool PlaceGroup(SchedulingClass& of, Request& head);
   bool PlaceVisibleGroup(SchedulingClass& of, Request& head);
   std::optional<Room> FindRoomFor(const SchedulingClass& of, const Request& head);
-  std::optional<Room> FindVisibleRoom(const SchedulingClass& of, int open) const;
+  std::optional<Room> FindOpenRoom(const SchedulingClass& of, int first, int open) const;
   std::vector<Node*> NodesFor(const RequestSpec& spec) const;
   bool Avoids(const Request& request) const;  // The nodes that it avoids are out of question yet.
   void PlaceBundle(Request& request, const Room& room);
@@ -96,6 +117,51 @@ class Scheduler::Impl {
   std::vector<SchedulingClass*> ClassesToLookAt();  // Among those that wait.
   void SayInfeasible();
   void SayInfeasible(SchedulingClass& of, const std::vector<Request*>& to);
+
+  // --- What is kept of decisions ---
+  void SurveyBefore(const SchedulingClass& of, const Room& room);  // The room is about to be taken.
+  void RecordGrant(const Request& request);
+  void RecordRest(size_t from);  // Actions from there on, but grants.
+  DecisionView ViewOf(const Decision& decision) const;
+  // --- Between jobs ---
+  bool ByShare() const { return config_.sharing.ordering == Ordering::kFair && tenants_.several(); }
+  void PlaceInTurns();  // As PlaceAll(), where turns are not simply by age or not all may pass.
+  void PlaceByPlan();   // For easy and conservative backfill.
+  bool PlaceHeadWithin(Timeline& plan, SchedulingClass& of);
+  bool PlaceGroupWithin(Timeline& plan, SchedulingClass& of, Request& head);
+  void AddEnds(Timeline& plan) const;
+  absl::Duration ExpectedDuration(const RequestSpec& spec) const;
+  std::optional<Room> FindWithinQuota(const SchedulingClass& of, int first, int open,
+                                      const std::vector<Node*>* only) const;
+  bool CloseByQuota(const SchedulingClass& of, int choice, ClosedNodes& closed) const;
+  void LookAtQuotas();  // What they close to whom has changed.
+  uint64_t ClosedChoices(const SchedulingClass& of, int open, bool& limited) const;
+  bool HasRoomNow(const SchedulingClass& of, const Request& head) const;
+  // The lease at `placement` begins (+1) or ends (-1).
+  void Charge(const Request& request, const Placement& placement, int64_t sign);
+  void ChargeAgain(const Node& node, int64_t sign);  // All quotas, for all leases of a node.
+  void FillHolds();
+  bool DropSpareHolds();
+  void DropHold(uint64_t id, bool spare_victims);
+  void DropHoldsOn(const Node& node);
+  void DropHoldsOf(const SchedulingClass& of);
+  bool MayPreempt() const;
+  // Classes come by priority and age, and whoever has room gets it.
+  bool PlainOrder() const {
+    return config_.sharing.backfill == Backfill::kGreedy && !ByShare() && !MayPreempt();
+  }
+  bool PreemptFor(SchedulingClass& of);
+  bool TakeForAll(SchedulingClass& of, LeavingReason reason);
+  bool TakeFromOthers();
+  void LookAgain(SchedulingClass& of);
+  bool TakeFor(SchedulingClass& of, Request& request, LeavingReason reason);
+  std::optional<int64_t> RankFor(const SchedulingClass& of, LeavingReason reason,
+                                 const Request& victim) const;
+  Capacity RoomFor(const SchedulingClass& of, const Node& node) const;
+  absl::Time NextSlice() const;
+  void ExplainQuotas(const Request& request, Explanation& explanation) const;
+  std::vector<std::string> BetweenJobs(const Request& request) const;
+  void CheckSharing() const;
 
   // --- Requests ---
   Request* Find(RequestId id) const;
@@ -119,6 +185,7 @@ class Scheduler::Impl {
 
   const SchedulerConfig config_;
   Cluster cluster_;
+  Decisions decisions_;
   absl::Time now_ = absl::InfinitePast();
   std::vector<Action>* actions_ = nullptr;  // During Step().
 
@@ -135,6 +202,19 @@ class Scheduler::Impl {
   absl::btree_map<std::pair<absl::Time, uint64_t>, SchedulingClass*> timers_;
   absl::btree_set<std::pair<absl::Time, RequestId>> adoptions_;
   Leaving leaving_;  // Leases that have a Notice.
+
+  Tenants tenants_;
+  Quotas quotas_;
+  Holds holds_;
+  // With a time slice: what is granted, by when.
+  absl::btree_set<std::pair<absl::Time, RequestId>> granted_since_;
+  absl::btree_map<int, int64_t> preemptible_;  // With preemption: running leases, by priority.
+  bool quota_used_ = false;                    // Since LookAtQuotas(): a quota has less left,
+  bool quota_freed_ = false;                   // or more.
+  bool look_again_ = false;                    // A class is to be tried again in this Settle().
+  bool changed_ = false;              // In this Settle(): something may be placed or taken.
+  int takings_left_ = 0;              // Of TakeFor(), in this Settle(): a bound, whatever happens.
+  std::vector<Node*> changed_nodes_;  // Since the last Settle(): that grew.
 
   // Since the last decision:
   WaitingIndex waiting_index_{cluster_.index()};

@@ -225,6 +225,9 @@ class Oracle {
     SlowNode& node = nodes_.at(lease->placement.node.value);
     node.cpus += (e.blocked ? 1 : -1) * lease->placement.resources.cpus;
   }
+  void On(const TenantSet&, const Texts&) {}
+  void On(const QuotaSet&, const Texts&) {}
+  void On(const QuotaRemoved&, const Texts&) {}
   void On(const Tick&, const Texts&) {}
 
   SlowRequest::Lease* Find(uint64_t id, int bundle) {

@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "absl/strings/str_cat.h"
 #include "scheduler/base/check.h"
 #include "scheduler/explainer.h"
 #include "scheduler/placement_constraints.h"
@@ -18,10 +19,14 @@ std::optional<Explanation> Scheduler::Impl::Explain(RequestId id, absl::Time now
     explanation.waited = now - request->since;
     explanation.before_in_class = static_cast<int>(of.Before(*request));
     explanation.choices = ExplainChoices(cluster_, *request);
+    explanation.between_jobs = BetweenJobs(*request);
     explanation.what_would_help = WhatWouldHelp(cluster_, *request, now);
+    if (!of.Feasible()) explanation.infeasible = InfeasibleReason(cluster_, of);
+    ExplainQuotas(*request, explanation);
     return explanation;
   }
   explanation.waited = request->waited;
+  explanation.between_jobs = BetweenJobs(*request);
   for (int bundle = 0; bundle < of.spec.bundles; ++bundle) {
     if (request->bundles[bundle].state != Bundle::State::kRunning) continue;
     explanation.placements.push_back(request->bundles[bundle].placement);
@@ -42,6 +47,12 @@ std::vector<WaitingClass> Scheduler::Impl::Waiting(absl::Time now) const {
     row.since = now - queue[0]->since;
     row.why = ShortWhy(cluster_, *queue[0], now);
     row.choices = ExplainChoices(cluster_, *queue[0]);
+    if (of->quota_limited) {
+      Explanation explanation{.choices = std::move(row.choices)};
+      ExplainQuotas(*queue[0], explanation);
+      row.choices = std::move(explanation.choices);
+      if (of->quota_closed != 0) row.why = absl::StrCat("waits for ", explanation.what_would_help);
+    }
     rows.push_back(std::move(row));
   }
   return rows;
@@ -76,6 +87,13 @@ void Scheduler::Impl::CheckInvariants() const {
       if (bundle.may_overcommit) may_overcommit[node->id] += held.cpus;
     }
   }
+  for (const auto& [id, hold] : holds_.all()) {
+    for (const HoldPart& part : hold.parts) {
+      const bool room = left.at(part.node->id).TakeHeld(part.has, part.devices);
+      MUSTER_CHECK(room);  // What is kept for a request is given to nobody.
+    }
+  }
+  CheckSharing();
   for (const Node* node : cluster_.nodes()) {
     const Capacity& expected = left.at(node->id);
     MUSTER_CHECK(node->free.cpus() == expected.cpus());
@@ -102,7 +120,8 @@ void Scheduler::Impl::CheckInvariants() const {
     MUSTER_CHECK(of->waits() == of->indexed_key.has_value());
     if (queue.empty()) continue;
     ++with_waiting;
-    MUSTER_CHECK(of->blocked);
+    const bool all_tried = config_.sharing.backfill == Backfill::kGreedy;
+    MUSTER_CHECK(of->blocked || !all_tried);
     const auto in_order = order_.find(of->key());
     MUSTER_CHECK(in_order != order_.end());
     MUSTER_CHECK(in_order->second == of.get());
@@ -114,17 +133,13 @@ void Scheduler::Impl::CheckInvariants() const {
       MUSTER_CHECK(queue[i]->opened_at >= queue[i]->since);
       MUSTER_CHECK(queue[i]->opened_at <= now_);
     }
-    {
-      const HiddenNodes avoided(Avoids(*queue[0]) ? AvoidedNodes(cluster_, of->spec)
-                                                  : std::vector<Node*>{});
-      MUSTER_CHECK(!HasRoomForAll(*of, queue[0]->open, NodesFor(of->spec)));
-    }
+    MUSTER_CHECK(!all_tried || !HasRoomNow(*of, *queue[0]));
     MUSTER_CHECK(of->NextDue() > now_);
     MUSTER_CHECK(of->said_infeasible == (!InGrace() && !of->Feasible()));
   }
   MUSTER_CHECK(with_waiting == order_.size());
   MUSTER_CHECK(waiting == waiting_);
-  MUSTER_CHECK(ready_.empty());
+  MUSTER_CHECK(ready_.empty() || config_.sharing.backfill != Backfill::kGreedy);
   MUSTER_CHECK(grown_.empty());
   // Whoever was told to leave has not left yet.
   leaving_.CheckInvariants();

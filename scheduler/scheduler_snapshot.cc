@@ -47,12 +47,28 @@ SnapshotRequest RequestOf(const Request& request) {
   return to;
 }
 
+SnapshotHold HoldOf(const Hold& hold) {
+  SnapshotHold to{.of = hold.of->id, .request = hold.request, .reason = hold.reason};
+  for (const LeaseId& lease : hold.victims) {
+    to.victims.push_back({.request = lease.first, .bundle = lease.second});
+  }
+  for (const HoldPart& part : hold.parts) {
+    to.parts.push_back(
+        {.node = part.node->id, .needs = part.needs, .has = part.has, .devices = part.devices});
+  }
+  return to;
+}
+
 absl::Status CheckConfig(const SchedulerConfig& config) {
   if (config.waiting_requests_max < 0) {
     return Wrong("config: waiting_requests_max is ", config.waiting_requests_max);
   }
   if (config.lost_nodes_kept < 0) return Wrong("config: lost_nodes_kept is negative");
   if (config.idle_classes_kept < 0) return Wrong("config: idle_classes_kept is negative");
+  if (config.sharing.reservations_max < 1) return Wrong("config: reservations_max is below 1");
+  if (config.sharing.duration_default <= absl::ZeroDuration()) {
+    return Wrong("config: duration_default must be positive");
+  }
   if (config.adoption_timeout < absl::ZeroDuration()) {
     return Wrong("config: adoption_timeout is negative");
   }
@@ -98,6 +114,12 @@ Snapshot Scheduler::Impl::TakeSnapshot() const {
   for (const auto& [lease, entry] : leaving_.told()) {
     to.leaving.push_back({.notice = entry.notice, .revoked = entry.revoked});
   }
+  for (const Tenant* tenant : tenants_.InOrder()) {
+    if (!tenant->weight_set) continue;
+    to.tenants.push_back({.tenant = tenant->name, .weight_milli = tenant->weight_milli});
+  }
+  for (const auto& [name, entry] : quotas_.entries()) to.quotas.push_back(entry.quota);
+  for (const auto& [id, hold] : holds_.all()) to.holds.push_back(HoldOf(hold));
   return to;
 }
 
@@ -106,6 +128,11 @@ absl::Status Scheduler::Impl::Load(const Snapshot& snapshot, std::vector<Action>
   MUSTER_RETURN_IF_ERROR(CheckConfig(snapshot.config));
   now_ = snapshot.now;
   actions_ = &actions;
+  for (const TenantSet& from : snapshot.tenants) On(from);
+  for (const Quota& quota : snapshot.quotas) {
+    MUSTER_RETURN_IF_ERROR(Validate(quota));
+    quotas_.Set(quota);
+  }
   for (const SnapshotNode& from : snapshot.nodes) {
     if (cluster_.FindNode(from.node) != nullptr) {
       return Wrong("node ", from.node.ToString(), " is there twice");
@@ -113,6 +140,8 @@ absl::Status Scheduler::Impl::Load(const Snapshot& snapshot, std::vector<Action>
     MUSTER_RETURN_IF_ERROR(ValidateLabels(from.labels));
     MUSTER_RETURN_IF_ERROR(Validate(from.total));
     Node* const node = cluster_.AddNode(from.node, from.name, from.labels, from.total);
+    tenants_.AddTotal(node->total, +1);
+    quotas_.AddNode(*node);
     node->reachable = from.reachable;
     node->draining = from.draining;
     node->deadline = from.deadline;
@@ -158,6 +187,7 @@ absl::Status Scheduler::Impl::Load(const Snapshot& snapshot, std::vector<Action>
                    " is there twice");
     }
   }
+  for (const SnapshotHold& from : snapshot.holds) MUSTER_RETURN_IF_ERROR(LoadHold(from));
   cluster_.Restore({.next_class = snapshot.next_class, .next_idle = snapshot.next_idle});
   // Nothing follows from this where nothing was edited.
   look_at_all_ = true;
@@ -222,6 +252,9 @@ absl::Status Scheduler::Impl::LoadRequest(const SnapshotRequest& from) {
     ++waiting_;
     return absl::OkStatus();
   }
+  if (config_.sharing.time_slice != absl::InfiniteDuration()) {
+    granted_since_.emplace(request.granted_at(), request.id);
+  }
   request.bundles.resize(from.bundles.size());
   for (size_t i = 0; i < from.bundles.size(); ++i) {
     if (absl::Status status = LoadBundle(from.bundles[i], request, static_cast<int>(i));
@@ -259,6 +292,31 @@ absl::Status Scheduler::Impl::LoadBundle(const SnapshotBundle& from, Request& re
   }
   if (bundle.blocked) node->free.AddCpus(placement.resources.cpus);
   node->leases.emplace(request.id, number);
+  Charge(request, placement, +1);
+  return absl::OkStatus();
+}
+
+absl::Status Scheduler::Impl::LoadHold(const SnapshotHold& from) {
+  const std::string name = absl::StrCat("the hold for request ", from.request.ToString());
+  const auto of = cluster_.classes().find(from.of);
+  if (of == cluster_.classes().end()) return Wrong(name, ": there is no class ", from.of);
+  Hold hold{.of = of->second.get(), .request = from.request, .reason = from.reason};
+  for (const SnapshotVictim& victim : from.victims) {
+    hold.victims.push_back({victim.request, victim.bundle});
+  }
+  if (holds_.CountOf(*hold.of) >= hold.of->waiting) return Wrong(name, ": none waits for it");
+  for (const SnapshotHoldPart& part : from.parts) {
+    Node* const node = cluster_.FindNode(part.node);
+    if (node == nullptr) return Wrong(name, ": there is no node ", part.node.ToString());
+    MUSTER_RETURN_IF_ERROR(Validate(part.needs));
+    MUSTER_RETURN_IF_ERROR(Validate(part.has));
+    if (!node->free.TakeHeld(part.has, part.devices)) {
+      return Wrong(name, ": node ", node->name, " has not what it keeps");
+    }
+    hold.parts.push_back(
+        {.node = node, .needs = part.needs, .has = part.has, .devices = part.devices});
+  }
+  holds_.Add(std::move(hold));
   return absl::OkStatus();
 }
 

@@ -40,8 +40,10 @@ uint8_t SchedulingClass::Findings(int open) const {
   if (!Feasible(open)) return static_cast<uint8_t>(Finding::kInfeasible);
   uint8_t findings = 0;
   for (int i = 0; i < open; ++i) {
-    findings |=
-        static_cast<uint8_t>(nodes_for_choice[i] == 0 ? Finding::kInfeasible : Finding::kBusy);
+    const bool by_quota = (quota_closed >> i & 1) != 0;
+    findings |= static_cast<uint8_t>(nodes_for_choice[i] == 0 ? Finding::kInfeasible
+                                     : by_quota               ? Finding::kQuota
+                                                              : Finding::kBusy);
   }
   return findings;
 }
@@ -68,6 +70,15 @@ std::vector<Request*> SchedulingClass::Queue() const {
     for (const auto& [arrival, request] : segments[open]) queue.push_back(request);
   }
   return queue;
+}
+
+Request* SchedulingClass::After(const Request& request) const {
+  for (size_t open = static_cast<size_t>(request.open); open > 0; --open) {
+    const auto& segment = segments[open];
+    const auto next = segment.upper_bound(request.arrival);
+    if (next != segment.end()) return next->second;
+  }
+  return nullptr;
 }
 
 void SchedulingClass::Push(Request* request) {

@@ -23,6 +23,7 @@ namespace muster::sched {
 
 struct Node;
 struct SchedulingClass;
+struct Tenant;
 
 struct Bundle {
   // Missing: granted before a restart of the head, not seen since.
@@ -56,6 +57,7 @@ struct Request {
     bundles = std::move(kept);
   }
   bool granted() const { return !bundles.empty(); }
+  absl::Time granted_at() const { return since + waited; }  // REQUIRES: granted().
   bool Has(Bundle::State state) const {
     for (const Bundle& bundle : bundles) {
       if (bundle.state == state) return true;
@@ -111,6 +113,7 @@ struct SchedulingClass {
   Request* head() const;                         // Null where none waits.
   int64_t Before(const Request& request) const;  // How many wait in front of it.
   std::vector<Request*> Queue() const;           // Oldest first.
+  Request* After(const Request& request) const;  // The next in the queue; null: it is the last.
   WaitingKey key() const { return {-int64_t{spec.priority}, head()->arrival}; }
   void Push(Request* request);
   void Erase(Request* request);
@@ -134,6 +137,10 @@ struct SchedulingClass {
   std::vector<uint32_t> waiting_bits{};  // By open choice of the head; see WaitingIndex.
   bool candidate = false;                // Listed as one that may have room.
   bool touched = false;                  // Listed as one whose queue or open choices changed.
+  Tenant* tenant = nullptr;              // While it has requests.
+  bool quota_limited = false;            // A quota closes nodes to an open choice of the head,
+  uint64_t quota_closed = 0;             // and, by choice, all nodes that could hold it. Bits.
+  bool found_no_victims = false;         // As `blocked`, for what could be taken from others.
   std::optional<WaitingKey> indexed_key{};
   std::optional<WaitingKey> indexed_ready{};
   std::optional<absl::Time> indexed_due{};

@@ -72,6 +72,25 @@ struct SnapshotLeaving {  // A lease that was told to leave.
   bool revoked = false;
 };
 
+// Room that is kept for a request; see holds.h.
+struct SnapshotHoldPart {
+  NodeId node{};
+  Resources needs{};
+  Resources has{};
+  GpuShares devices{};
+};
+struct SnapshotVictim {
+  RequestId request{};
+  int bundle = 0;
+};
+struct SnapshotHold {
+  uint64_t of = 0;  // The class.
+  RequestId request{};
+  LeavingReason reason = LeavingReason::kPreempted;
+  std::vector<SnapshotHoldPart> parts{};
+  std::vector<SnapshotVictim> victims{};
+};
+
 struct Snapshot {
   SchedulerConfig config{};
   absl::Time now{};  // Of the last event.
@@ -83,6 +102,9 @@ struct Snapshot {
   std::vector<SnapshotClass> classes{};
   std::vector<SnapshotRequest> requests{};  // That wait or hold something.
   std::vector<SnapshotLeaving> leaving{};   // In order of request and bundle.
+  std::vector<TenantSet> tenants{};         // With a weight of their own, by name.
+  std::vector<Quota> quotas{};              // By name.
+  std::vector<SnapshotHold> holds{};        // Oldest first.
 };
 
 }  // namespace muster::sched

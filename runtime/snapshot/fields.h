@@ -23,6 +23,8 @@ template <>
 inline constexpr const char* kWords<sched::SnapshotBundle::State>[] = {"missing", "running",
                                                                        "ended"};
 template <>
+inline constexpr const char* kWords<sched::DecisionDetail>[] = {"off", "sampled", "all"};
+template <>
 inline constexpr const char* kWords<sched::NodeState>[] = {"alive", "unreachable", "draining",
                                                            "lost"};
 template <>
@@ -62,6 +64,10 @@ void Fields(A& a, In<A, sched::RequestSpec>& spec) {
   a("fail_if_infeasible", spec.fail_if_infeasible);
   a("affinity", spec.affinity);
   a("avoid", spec.avoid);
+  a("tenant", spec.tenant);
+  a("job", spec.job);
+  a("expected_duration", spec.expected_duration, absl::InfiniteDuration());
+  a("preemptible", spec.preemptible, true);
   a("choices", spec.choices);
 }
 
@@ -98,6 +104,63 @@ void Fields(A& a, In<A, sched::Notice>& notice) {
   a("why", notice.why);
 }
 
+// --- Between jobs ---
+
+template <>
+inline constexpr const char* kWords<sched::Ordering>[] = {"fair", "fifo"};
+template <>
+inline constexpr const char* kWords<sched::Backfill>[] = {"greedy", "none", "easy", "conservative"};
+
+template <typename A>
+void Fields(A& a, In<A, sched::SharingConfig>& sharing) {
+  a("ordering", sharing.ordering);
+  a("backfill", sharing.backfill);
+  a("reservations_max", sharing.reservations_max, 64);
+  a("duration_default", sharing.duration_default, absl::Hours(1));
+  a("preemption", sharing.preemption);
+  a("preemption_grace", sharing.preemption_grace, absl::Seconds(30));
+  a("time_slice", sharing.time_slice, absl::InfiniteDuration());
+  a("recall_grace", sharing.recall_grace, absl::InfiniteDuration());
+}
+
+template <typename A>
+void Fields(A& a, In<A, sched::TenantSet>& tenant) {
+  a("tenant", tenant.tenant);
+  a("weight_milli", tenant.weight_milli, sched::kWeightUnit);
+}
+
+template <typename A>
+void Fields(A& a, In<A, sched::Quota>& quota) {
+  a("name", quota.name);
+  a("tenant", quota.tenant);
+  a("job", quota.job);
+  a("selector", quota.selector);
+  a.Amounts("limits", quota.limits);
+}
+
+template <typename A>
+void Fields(A& a, In<A, sched::SnapshotHoldPart>& part) {
+  a("node", part.node);
+  a("needs", part.needs);
+  a("has", part.has);
+  a("devices", part.devices);
+}
+
+template <typename A>
+void Fields(A& a, In<A, sched::SnapshotVictim>& victim) {
+  a("request", victim.request);
+  a("bundle", victim.bundle);
+}
+
+template <typename A>
+void Fields(A& a, In<A, sched::SnapshotHold>& hold) {
+  a("class", hold.of);
+  a("request", hold.request);
+  a("reason", hold.reason, sched::LeavingReason::kPreempted);
+  a("parts", hold.parts);
+  a("victims", hold.victims);
+}
+
 // --- A snapshot ---
 
 template <typename A>
@@ -109,6 +172,9 @@ void Fields(A& a, In<A, sched::SchedulerConfig>& config) {
   a("avoid_for", config.avoid_for, absl::Seconds(10));
   a("lost_nodes_kept", config.lost_nodes_kept, 100);
   a("idle_classes_kept", config.idle_classes_kept, 256);
+  a("decisions_kept", config.decisions_kept, 4096);
+  a("decision_detail", config.decision_detail);
+  a("sharing", config.sharing);
 }
 
 template <typename A>
@@ -182,6 +248,9 @@ void Fields(A& a, In<A, sched::Snapshot>& snapshot) {
   a("classes", snapshot.classes);
   a("requests", snapshot.requests);
   a("leaving", snapshot.leaving);
+  a("tenants", snapshot.tenants);
+  a("quotas", snapshot.quotas);
+  a("holds", snapshot.holds);
 }
 
 template <typename A>
@@ -255,6 +324,14 @@ void Fields(A& a, In<A, sched::LeaseBlocked>& event) {
   a("blocked", event.blocked, true);
 }
 template <typename A>
+void Fields(A& a, In<A, sched::QuotaSet>& event) {
+  a("quota", event.quota);
+}
+template <typename A>
+void Fields(A& a, In<A, sched::QuotaRemoved>& event) {
+  a("name", event.name);
+}
+template <typename A>
 void Fields(A&, In<A, sched::Tick>&) {}
 
 // One name for each kind of event.
@@ -269,6 +346,9 @@ void Kinds(A& a, In<A, decltype(sched::Event::what)>& what) {
   a.template Kind<sched::RequestCancelled>("cancel", what);
   a.template Kind<sched::LeaseFinished>("finish", what);
   a.template Kind<sched::LeaseBlocked>("blocked", what);
+  a.template Kind<sched::TenantSet>("tenant", what);
+  a.template Kind<sched::QuotaSet>("quota", what);
+  a.template Kind<sched::QuotaRemoved>("quota_removed", what);
   a.template Kind<sched::Tick>("tick", what);
 }
 

@@ -8,14 +8,24 @@
 //   drain node=1 [deadline=30s]          from now
 //   lost node=1
 //   request id=1 [cpus= gpus= memory= resource.NAME= bundles= priority= on_infeasible=wait|fail
-//   name= owner=
+//   name= owner= tenant= job= expected=5m preemptible=yes|no
 //                 choices=[{key: text, ...} [cpus= gpus= memory= resource.NAME= after=
 //                 advance_on=a|b], ...]]
 //   finish id=1 [bundle=0]               and: block id=1 [bundle=0], unblock id=1 [bundle=0]
 //   cancel id=1
 //   explain id=1                         prints what `muster explain` does
-//   status                               prints the nodes and the classes that wait
-//   config [grace=5s adoption_timeout=30s waiting_max=10]    before all others
+//   status                               prints the nodes, the tenants where there are several, the
+//                                        quotas and the classes that wait
+//   estimate id=1                        prints when it could start
+//   whatif id=1 [of a node as for join]  the same, if one more such node joined now
+//   decision id=1                        prints the last decision about it
+//   tenant name=a [weight=2]
+//   quota name=q [tenant= or job=] [selector={key: text}] and one of cpus= gpus= memory=
+//         resource.NAME=                 and: quota_removed name=q
+//   config [grace=5s adoption_timeout=30s waiting_max=10 decision_detail=all avoid_for=10s
+//           ordering=fair|fifo backfill=greedy|none|easy|conservative reservations_max=64
+//           duration_default=1h preemption=yes|no preemption_grace=30s time_slice=1h
+//           recall_grace=1m]             before all others
 //   held id=1 [bundle=0 choice=0 devices=[0] and as for request]   the next join brings this lease
 //   along
 //
@@ -52,11 +62,20 @@ struct ScriptExplain {
   RequestId request{};
 };
 struct ScriptStatus {};
+struct ScriptEstimate {
+  RequestId request{};
+  std::optional<NodeJoined> node{};  // What if it were there.
+};
+struct ScriptDecision {
+  RequestId request{};
+};
 
 struct ScriptStatement {
   int line = 0;  // From 1.
   std::string text{};
-  std::variant<decltype(Event::what), ScriptAt, ScriptDrain, ScriptExplain, ScriptStatus> what{};
+  std::variant<decltype(Event::what), ScriptAt, ScriptDrain, ScriptExplain, ScriptStatus,
+               ScriptEstimate, ScriptDecision>
+      what{};
   std::vector<std::string> expected{};  // The ">" lines below it, without "> ".
 };
 

@@ -18,7 +18,8 @@ namespace {
 
 constexpr char kVerbs[] =
     "at, join, change, unreachable, reachable, drain, lost, request, finish, block, unblock, "
-    "cancel, explain, status, config, held";
+    "cancel, explain, estimate, whatif, decision, status, config, held, tenant, quota, "
+    "quota_removed";
 constexpr absl::string_view kResourcePrefix = "resource.";
 
 // --- Values ---
@@ -106,6 +107,13 @@ absl::StatusOr<Choice> ParseChoice(absl::string_view text, const Resources& prim
   return choice;
 }
 
+absl::StatusOr<bool> ParseYesNo(const ScriptFields& fields, absl::string_view key, bool otherwise) {
+  if (!fields.Has(key)) return otherwise;
+  if (fields.Text(key) == "yes") return true;
+  if (fields.Text(key) == "no") return false;
+  return absl::InvalidArgumentError(absl::StrCat(key, ": allowed: yes, no"));
+}
+
 absl::StatusOr<RequestSpec> ParseSpec(const ScriptFields& fields) {
   RequestSpec spec;
   Resources primary{.cpus = Amount::kUnit};
@@ -141,6 +149,11 @@ absl::StatusOr<RequestSpec> ParseSpec(const ScriptFields& fields) {
     }
     std::sort(spec.avoid.begin(), spec.avoid.end());
   }
+  spec.tenant = std::string(fields.Text("tenant"));
+  spec.job = std::string(fields.Text("job"));
+  MUSTER_ASSIGN_OR_RETURN(spec.expected_duration,
+                          fields.Duration("expected", spec.expected_duration));
+  MUSTER_ASSIGN_OR_RETURN(spec.preemptible, ParseYesNo(fields, "preemptible", true));
   spec.name = std::string(fields.Text("name"));
   spec.owner = std::string(fields.Text("owner"));
   MUSTER_RETURN_IF_ERROR(Validate(spec));
@@ -150,8 +163,9 @@ absl::StatusOr<RequestSpec> ParseSpec(const ScriptFields& fields) {
 // --- Statements ---
 
 constexpr absl::string_view kSpecFields[] = {
-    "cpus",  "gpus",    "memory",        "resource.*", "bundles",  "priority",      "name",
-    "owner", "choices", "on_infeasible", "id",         "affinity", "soft_affinity", "avoid"};
+    "cpus",          "gpus",  "memory",  "resource.*",    "bundles",  "priority",
+    "name",          "owner", "choices", "on_infeasible", "id",       "affinity",
+    "soft_affinity", "avoid", "tenant",  "job",           "expected", "preemptible"};
 
 std::vector<absl::string_view> SpecFieldsAnd(const std::vector<absl::string_view>& more) {
   std::vector<absl::string_view> all(std::begin(kSpecFields), std::end(kSpecFields));
@@ -180,9 +194,12 @@ absl::StatusOr<HeldLease> ParseHeld(const ScriptFields& fields) {
   return held;
 }
 
-absl::StatusOr<NodeJoined> ParseJoin(const ScriptFields& fields) {
-  MUSTER_RETURN_IF_ERROR(
-      fields.Allow({"node", "name", "cpus", "gpus", "memory", "resource.*", "labels"}));
+absl::StatusOr<NodeJoined> ParseJoin(const ScriptFields& fields,
+                                     const std::vector<absl::string_view>& more = {}) {
+  std::vector<absl::string_view> allowed = {"node",   "name",       "cpus",  "gpus",
+                                            "memory", "resource.*", "labels"};
+  allowed.insert(allowed.end(), more.begin(), more.end());
+  MUSTER_RETURN_IF_ERROR(fields.Allow(allowed));
   NodeJoined join;
   MUSTER_ASSIGN_OR_RETURN(join.node.value, fields.Id("node"));
   join.name = fields.Has("name") ? std::string(fields.Text("name"))
@@ -263,8 +280,16 @@ class ScriptParser {
     if (!script_.statements.empty()) {
       return absl::InvalidArgumentError("config stands before all other statements");
     }
-    MUSTER_RETURN_IF_ERROR(fields.Allow({"grace", "adoption_timeout", "waiting_max", "avoid_for"}));
+    MUSTER_RETURN_IF_ERROR(
+        fields.Allow({"grace", "adoption_timeout", "waiting_max", "avoid_for", "decision_detail",
+                      "ordering", "backfill", "reservations_max", "duration_default", "preemption",
+                      "preemption_grace", "time_slice", "recall_grace"}));
     SchedulerConfig& config = script_.config;
+    if (fields.Has("decision_detail")) {
+      MUSTER_ASSIGN_OR_RETURN(config.decision_detail,
+                              ParseDecisionDetail(fields.Text("decision_detail")));
+    }
+    MUSTER_RETURN_IF_ERROR(ParseSharing(fields, config.sharing));
     MUSTER_ASSIGN_OR_RETURN(config.infeasible_grace,
                             fields.Duration("grace", config.infeasible_grace));
     MUSTER_ASSIGN_OR_RETURN(config.adoption_timeout,
@@ -272,6 +297,26 @@ class ScriptParser {
     MUSTER_ASSIGN_OR_RETURN(config.avoid_for, fields.Duration("avoid_for", config.avoid_for));
     MUSTER_ASSIGN_OR_RETURN(config.waiting_requests_max,
                             fields.Int("waiting_max", 2'000'000, 0, 2'000'000));
+    return absl::OkStatus();
+  }
+
+  static absl::Status ParseSharing(const ScriptFields& fields, SharingConfig& sharing) {
+    if (fields.Has("ordering")) {
+      MUSTER_ASSIGN_OR_RETURN(sharing.ordering, ParseOrdering(fields.Text("ordering")));
+    }
+    if (fields.Has("backfill")) {
+      MUSTER_ASSIGN_OR_RETURN(sharing.backfill, ParseBackfill(fields.Text("backfill")));
+    }
+    MUSTER_ASSIGN_OR_RETURN(sharing.reservations_max,
+                            fields.Int("reservations_max", sharing.reservations_max, 1, 10'000));
+    MUSTER_ASSIGN_OR_RETURN(sharing.duration_default,
+                            fields.Duration("duration_default", sharing.duration_default));
+    MUSTER_ASSIGN_OR_RETURN(sharing.preemption, ParseYesNo(fields, "preemption", false));
+    MUSTER_ASSIGN_OR_RETURN(sharing.preemption_grace,
+                            fields.Duration("preemption_grace", sharing.preemption_grace));
+    MUSTER_ASSIGN_OR_RETURN(sharing.time_slice, fields.Duration("time_slice", sharing.time_slice));
+    MUSTER_ASSIGN_OR_RETURN(sharing.recall_grace,
+                            fields.Duration("recall_grace", sharing.recall_grace));
     return absl::OkStatus();
   }
 
@@ -298,22 +343,76 @@ class ScriptParser {
       }
       return absl::OkStatus();
     }
-    if (verb == "cancel" || verb == "explain") {
+    if (verb == "whatif") return ParseWhatIf(fields, statement);
+    if (verb == "cancel" || verb == "explain" || verb == "estimate" || verb == "decision") {
       MUSTER_RETURN_IF_ERROR(fields.Allow({"id"}));
       RequestId request;
       MUSTER_ASSIGN_OR_RETURN(request.value, fields.Id("id"));
-      if (verb == "cancel") {
+      if (verb == "estimate") {
+        statement.what = ScriptEstimate{.request = request};
+      } else if (verb == "decision") {
+        statement.what = ScriptDecision{.request = request};
+      } else if (verb == "cancel") {
         statement.what = RequestCancelled{.request = request};
       } else {
         statement.what = ScriptExplain{.request = request};
       }
       return absl::OkStatus();
     }
+    if (verb == "tenant") {
+      MUSTER_RETURN_IF_ERROR(fields.Allow({"name", "weight"}));
+      TenantSet tenant{.tenant = std::string(fields.Text("name"))};
+      if (fields.Has("weight")) {
+        MUSTER_ASSIGN_OR_RETURN(tenant.weight_milli, ParseWeight(fields.Text("weight")));
+      }
+      statement.what = std::move(tenant);
+      return absl::OkStatus();
+    }
+    if (verb == "quota" || verb == "quota_removed") {
+      return ParseQuotaStatement(verb, fields, statement);
+    }
     if (verb == "status") {
       statement.what = ScriptStatus{};
       return fields.Allow({});
     }
     return ParseNodeStatement(verb, fields, statement);
+  }
+
+  absl::Status ParseWhatIf(const ScriptFields& fields, ScriptStatement& statement) {
+    ScriptEstimate estimate;
+    MUSTER_ASSIGN_OR_RETURN(estimate.node, ParseJoin(fields, {"id"}));
+    MUSTER_ASSIGN_OR_RETURN(estimate.request.value, fields.Id("id"));
+    statement.what = std::move(estimate);
+    return absl::OkStatus();
+  }
+
+  static absl::Status ParseQuotaStatement(absl::string_view verb, const ScriptFields& fields,
+                                          ScriptStatement& statement) {
+    if (verb == "quota_removed") {
+      statement.what = QuotaRemoved{.name = std::string(fields.Text("name"))};
+      return fields.Allow({"name"});
+    }
+    MUSTER_RETURN_IF_ERROR(fields.Allow(
+        {"name", "tenant", "job", "selector", "cpus", "gpus", "memory", "resource.*"}));
+    Quota quota{.name = std::string(fields.Text("name")),
+                .tenant = std::string(fields.Text("tenant")),
+                .job = std::string(fields.Text("job"))};
+    if (fields.Has("selector")) {
+      MUSTER_ASSIGN_OR_RETURN(quota.selector, ParseScriptSelector(fields.Text("selector")));
+    }
+    for (const auto& [key, value] : fields.values()) {
+      if (key == "cpus" || key == "gpus") {
+        MUSTER_ASSIGN_OR_RETURN(quota.limits[key], ParseAmount(key, value));
+      } else if (key == "memory") {
+        MUSTER_ASSIGN_OR_RETURN(quota.limits[key], ParseMemory(value));
+      } else if (absl::StartsWith(key, kResourcePrefix)) {
+        MUSTER_ASSIGN_OR_RETURN(quota.limits[key.substr(kResourcePrefix.size())],
+                                ParseAmount(key, value));
+      }
+    }
+    MUSTER_RETURN_IF_ERROR(Validate(quota));
+    statement.what = QuotaSet{.quota = std::move(quota)};
+    return absl::OkStatus();
   }
 
   absl::Status ParseNodeStatement(absl::string_view verb, const ScriptFields& fields,

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "scheduler/forecast.h"
 #include "scheduler/script/script.h"
 
 namespace muster::sched {
@@ -74,10 +75,37 @@ class ScriptRunner {
     Print(explanation ? ToText(*explanation, name, now_) : absl::StrCat(name, " is not known"));
   }
 
+  void Do(const ScriptEstimate& estimate) {
+    const absl::StatusOr<std::unique_ptr<Forecast>> forecast =
+        Forecast::Make(scheduler_->TakeSnapshot());
+    if (!forecast.ok()) return Print(forecast.status().message());
+    if (estimate.node) (*forecast)->Apply(*estimate.node);
+    Print(ToText((*forecast)->Run({estimate.request})[0], now_));
+  }
+
+  void Do(const ScriptDecision& decision) {
+    const std::optional<DecisionView> view = scheduler_->LatestDecision(decision.request);
+    Print(view ? ToText(*view, now_) : "nothing is known");
+  }
+
   void Do(const ScriptStatus&) {
     for (const NodeView& node : scheduler_->Nodes()) {
       Print(absl::StrCat("node ", node.name, " ", ToString(node.state), ": uses ",
                          ToText(node.used), " of ", ToText(node.total)));
+    }
+    const std::vector<TenantView> tenants = scheduler_->TenantViews();
+    for (const TenantView& tenant : tenants) {
+      if (tenants.size() == 1 && tenant.name.empty()) break;
+      Print(absl::StrCat("tenant ", tenant.name.empty() ? "(default)" : tenant.name, " weight ",
+                         WeightToText(tenant.weight_milli), ": share ", tenant.share / 10'000'000,
+                         ".", tenant.share / 1'000'000 % 10, "%, uses ", ToText(tenant.used), "; ",
+                         tenant.waiting, " waiting"));
+    }
+    for (const QuotaView& view : scheduler_->QuotaViews()) {
+      for (const auto& [limit, used] : view.used) {
+        Print(absl::StrCat("quota ", view.quota.name, ": ", LimitText(limit, used), " of ",
+                           LimitText(limit, view.quota.limits.at(limit))));
+      }
     }
     for (const WaitingClass& row : scheduler_->Waiting(now_)) {
       Print(absl::StrCat("waiting ", row.requests.size(), ": ", row.needs, "; ",

@@ -1,0 +1,126 @@
+// EASY and conservative backfill: reservations by expected ends, and who may pass them. The rules
+// are in sharing.h.
+#include <algorithm>
+
+#include "scheduler/placement_constraints.h"
+#include "scheduler/scheduler_impl.h"
+
+namespace muster::sched {
+
+absl::Duration Scheduler::Impl::ExpectedDuration(const RequestSpec& spec) const {
+  return spec.expected_duration == absl::InfiniteDuration() ? config_.sharing.duration_default
+                                                            : spec.expected_duration;
+}
+
+void Scheduler::Impl::AddEnds(Timeline& plan) const {
+  for (const Node* node : cluster_.nodes()) {
+    for (const LeaseId& lease : node->leases) {
+      const Request& request = *Find(lease.first);
+      const Bundle& bundle = request.bundles[lease.second];
+      absl::Duration expected = ExpectedDuration(request.of->spec);
+      const absl::Duration so_far = now_ - request.granted_at();
+      while (expected < so_far) expected *= 2;  // It took longer: it may take as long again.
+      absl::Time end = request.granted_at() + expected;
+      const Leaving::Entry* const told = leaving_.Find(lease);
+      if (told != nullptr && told->notice.deadline) end = std::min(end, *told->notice.deadline);
+      Resources held = bundle.placement.resources;
+      if (bundle.blocked) held.cpus = 0;  // Lent out already.
+      plan.AddEnd(node->id, held, end);
+    }
+  }
+  plan.Ready();
+}
+
+void Scheduler::Impl::PlaceByPlan() {
+  if (!changed_ && grown_.empty()) return;
+  const bool easy = config_.sharing.backfill == Backfill::kEasy;
+  const int reservations_max = easy ? 1 : config_.sharing.reservations_max;
+  int reservations = 0;
+  std::optional<Timeline> plan;
+  Turns turns(tenants_, ByShare());
+  for (const auto& [key, of] : order_) turns.Put(of->head());
+  while (Request* const next = turns.Next()) {
+    SchedulingClass& of = *next->of;
+    if (next == of.head()) {  // Others of a class are only given reservations.
+      const bool placed = (plan ? PlaceHeadWithin(*plan, of) : PlaceHead(of)) || PreemptFor(of);
+      if (!placed && !plan) of.blocked = true;
+      Reindex(of);
+      if (placed) {
+        if (of.waits()) turns.Put(of.head());
+        continue;
+      }
+      if (of.quota_limited || !of.Feasible()) continue;  // It waits for something else than time.
+    }
+    if (reservations >= reservations_max) continue;
+    ++reservations;
+    if (!plan) {
+      plan.emplace(cluster_.nodes(), now_);
+      AddEnds(*plan);
+    }
+    const absl::Duration duration = ExpectedDuration(of.spec);
+    if (const auto start = plan->EarliestStart(of, next->open, duration)) {
+      plan->Reserve(of.spec.choices[start->choice].resources, *start, duration);
+    }
+    if (Request* const after = easy ? nullptr : of.After(*next)) turns.Put(after);
+  }
+  grown_.clear();
+}
+
+// Places the oldest of the class where that puts no reservation off.
+bool Scheduler::Impl::PlaceHeadWithin(Timeline& plan, SchedulingClass& of) {
+  Request& head = *of.head();
+  if (of.spec.bundles > 1) return PlaceGroupWithin(plan, of, head);
+  const bool any_room = of.blocked ? FindRoom(of, head.open, grown_).has_value()
+                                   : FindRoom(of, head.open, cluster_.index()).has_value();
+  of.blocked = !any_room;
+  if (!any_room) return false;
+  const absl::Duration duration = ExpectedDuration(of.spec);
+  const ClosedNodes avoided(Avoids(head) ? AvoidedNodes(cluster_, of.spec) : std::vector<Node*>{});
+  for (int choice = 0; choice < head.open; ++choice) {
+    const Resources& needs = of.spec.choices[choice].resources;
+    ClosedNodes closed;
+    CloseByQuota(of, choice, closed);
+    for (Node* node : cluster_.nodes()) {
+      if (!node->usable() || !node->free.Fits(needs)) continue;
+      if (plan.RoomNow(*node, needs, duration) == 0) closed.Close(node);
+    }
+    const std::optional<Room> room = FindOpenRoom(of, choice, choice + 1);
+    if (!room) continue;
+    plan.Take(room->node->id, needs, now_, duration);
+    Dequeue(head);
+    PlaceBundle(head, *room);
+    Granted(head);
+    return true;
+  }
+  return false;
+}
+
+bool Scheduler::Impl::PlaceGroupWithin(Timeline& plan, SchedulingClass& of, Request& head) {
+  of.blocked = false;
+  const absl::Duration duration = ExpectedDuration(of.spec);
+  const ClosedNodes avoided(Avoids(head) ? AvoidedNodes(cluster_, of.spec) : std::vector<Node*>{});
+  for (int choice = 0; choice < head.open; ++choice) {
+    const Resources& needs = of.spec.choices[choice].resources;
+    ClosedNodes closed;
+    CloseByQuota(of, choice, closed);
+    for (Node* node : cluster_.nodes()) {  // What the plan sums up may not fit single devices.
+      if (node->usable() && !node->free.Fits(needs)) closed.Close(node);
+    }
+    const auto start = plan.StartNow(of, choice, duration);
+    if (!start) continue;
+    const bool fits = std::all_of(start->nodes.begin(), start->nodes.end(), [&](const auto& place) {
+      return place.first->free.Count(needs, place.second) == place.second;
+    });
+    if (!fits) continue;
+    plan.Reserve(needs, *start, duration);
+    Dequeue(head);
+    for (const auto& [node, count] : start->nodes) {
+      for (int64_t i = 0; i < count; ++i) PlaceBundle(head, {.node = node, .choice = choice});
+    }
+    Granted(head);
+    return true;
+  }
+  return false;
+}
+
+}  // namespace muster::sched

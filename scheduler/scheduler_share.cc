@@ -1,0 +1,609 @@
+// Between jobs: whose turn it is, quotas, and leases taken for others. The rules are in sharing.h.
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "scheduler/base/check.h"
+#include "scheduler/placement_constraints.h"
+#include "scheduler/scheduler_impl.h"
+
+namespace muster::sched {
+namespace {
+
+constexpr size_t kHoldsMax = 64;
+
+}  // namespace
+
+// --- Tenants and quotas ---
+
+void Scheduler::Impl::On(const TenantSet& event) {
+  if (!ValidateTenantName("tenant", event.tenant).ok()) return;
+  tenants_.SetWeight(event.tenant, event.weight_milli);
+}
+
+void Scheduler::Impl::On(const QuotaSet& event) {
+  if (!Validate(event.quota).ok()) return;
+  quotas_.Set(event.quota);
+  for (const Node* node : cluster_.nodes()) {  // All anew: a change is rare.
+    quotas_.RemoveNode(node->id);
+    quotas_.AddNode(*node);
+  }
+  quotas_.ForgetUse();
+  for (const Node* node : cluster_.nodes()) ChargeAgain(*node, +1);
+  quota_freed_ = true;
+}
+
+void Scheduler::Impl::On(const QuotaRemoved& event) {
+  if (!quotas_.Remove(event.name)) return;
+  quota_freed_ = true;
+  if (!quotas_.empty()) return;
+  for (const auto& [key, of] : order_) of->quota_closed = 0;
+}
+
+void Scheduler::Impl::Charge(const Request& request, const Placement& placement, int64_t sign) {
+  const SchedulingClass& of = *request.of;
+  tenants_.Charge(*of.tenant, placement.resources, sign);
+  if (config_.sharing.preemption && of.spec.preemptible) {
+    const auto at = preemptible_.emplace(of.spec.priority, 0).first;
+    at->second += sign;
+    if (at->second == 0) preemptible_.erase(at);
+  }
+  if (quotas_.empty() || !quotas_.Charge(of.spec, placement, sign)) return;
+  (sign > 0 ? quota_used_ : quota_freed_) = true;
+}
+
+void Scheduler::Impl::ChargeAgain(const Node& node, int64_t sign) {
+  if (quotas_.empty()) return;
+  for (const LeaseId& lease : node.leases) {
+    const Request& request = *Find(lease.first);
+    quotas_.Charge(request.of->spec, request.bundles[lease.second].placement, sign);
+  }
+  (sign > 0 ? quota_used_ : quota_freed_) = true;
+}
+
+// The nodes that quotas close to `choice`; false: none does.
+bool Scheduler::Impl::CloseByQuota(const SchedulingClass& of, int choice,
+                                   ClosedNodes& closed) const {
+  const std::vector<const Quotas::Entry*> entries = quotas_.Closed(of.spec, choice);
+  for (const Quotas::Entry* entry : entries) {
+    for (const NodeId node : entry->nodes) closed.Close(cluster_.FindNode(node));
+  }
+  return !entries.empty();
+}
+
+// Among the nodes of `only`, or among all where that is null.
+std::optional<Room> Scheduler::Impl::FindWithinQuota(const SchedulingClass& of, int first, int open,
+                                                     const std::vector<Node*>* only) const {
+  const auto find = [&](int from, int to) {
+    return only != nullptr ? FindRoom(of, to, *only, from)
+                           : FindRoom(of, to, cluster_.index(), from);
+  };
+  // A group's are closed for all of it, before its first bundle.
+  if (quotas_.empty() || of.spec.bundles > 1) return find(first, open);
+  for (int choice = first; choice < open; ++choice) {
+    ClosedNodes closed;
+    CloseByQuota(of, choice, closed);
+    if (const std::optional<Room> room = find(choice, choice + 1)) return room;
+  }
+  return std::nullopt;
+}
+
+uint64_t Scheduler::Impl::ClosedChoices(const SchedulingClass& of, int open, bool& limited) const {
+  uint64_t bits = 0;
+  limited = false;
+  for (int choice = 0; choice < open; ++choice) {
+    ClosedNodes closed;
+    if (!CloseByQuota(of, choice, closed)) continue;
+    limited = true;
+    const Resources& needs = of.spec.choices[choice].resources;
+    const bool any =
+        std::any_of(cluster_.nodes().begin(), cluster_.nodes().end(), [&](const Node* node) {
+          return node->closed == 0 && MayUse(of.spec, *node) &&
+                 SelectorIndex::Selected(*node, of.selectors[choice]) && node->empty.Fits(needs);
+        });
+    if (!any) bits |= uint64_t{1} << choice;
+  }
+  return bits;
+}
+
+void Scheduler::Impl::LookAtQuotas() {
+  if (!quota_used_ && !quota_freed_ &&
+      (quotas_.empty() || !(topology_changed_ || look_at_all_ || !touched_.empty())))
+    return;
+  std::vector<SchedulingClass*> classes;
+  for (const auto& [key, of] : order_) classes.push_back(of);
+  for (SchedulingClass* of : classes) {
+    const bool was_limited = of->quota_limited;
+    const uint64_t before = of->quota_closed;
+    of->quota_closed = ClosedChoices(*of, of->head()->open, of->quota_limited);
+    if (of->quota_closed != before) Touch(*of);
+    if (!was_limited || !quota_freed_) continue;
+    LookAgain(*of);
+  }
+  quota_used_ = quota_freed_ = false;
+}
+
+bool Scheduler::Impl::HasRoomNow(const SchedulingClass& of, const Request& head) const {
+  const ClosedNodes avoided(Avoids(head) ? AvoidedNodes(cluster_, of.spec) : std::vector<Node*>{});
+  const std::vector<Node*> nodes = NodesFor(of.spec);
+  if (quotas_.empty()) return HasRoomForAll(of, head.open, nodes);
+  ClosedNodes closed;
+  if (of.spec.bundles > 1) {
+    for (int choice = 0; choice < head.open; ++choice) CloseByQuota(of, choice, closed);
+    return HasRoomForAll(of, head.open, nodes);
+  }
+  return FindWithinQuota(of, 0, head.open, &nodes).has_value();
+}
+
+// --- Turns ---
+
+void Scheduler::Impl::PlaceInTurns() {
+  const Backfill backfill = config_.sharing.backfill;
+  if (backfill == Backfill::kEasy || backfill == Backfill::kConservative) {
+    PlaceByPlan();
+    return;
+  }
+  const bool strict = backfill == Backfill::kNone;
+  Turns turns(tenants_, ByShare());
+  // What could be taken from others may have grown with a node too, whatever room there is.
+  if (strict || (MayPreempt() && !grown_.empty())) {
+    for (const auto& [key, of] : order_) turns.Put(of->head());
+  } else {
+    for (const auto& [key, of] : ready_) turns.Put(of->head());
+    FindCandidates(std::nullopt);
+    for (SchedulingClass* of : candidates_) {
+      if (!of->indexed_ready) turns.Put(of->head());
+    }
+    DropCandidates();
+  }
+  while (Request* const next = turns.Next()) {
+    SchedulingClass& of = *next->of;
+    if (strict) of.blocked = false;  // What grew while others blocked it was not noted.
+    const bool placed = PlaceHead(of) || PreemptFor(of);
+    if (!placed) of.blocked = true;
+    Reindex(of);
+    if (placed && of.waits()) turns.Put(of.head());
+    if (strict && !placed && !of.quota_limited && of.Feasible()) break;
+  }
+  grown_.clear();
+}
+
+// --- Room kept for a request ---
+
+void Scheduler::Impl::FillHolds() {
+  std::vector<uint64_t> ids;
+  for (const auto& [id, hold] : holds_.all()) ids.push_back(id);
+  for (const uint64_t id : ids) {
+    const auto found = holds_.all().find(id);
+    if (found == holds_.all().end()) continue;
+    Hold& hold = found->second;
+    for (HoldPart& part : hold.parts) part.Fill();
+    const bool awaited = std::any_of(hold.victims.begin(), hold.victims.end(), [&](LeaseId lease) {
+      return Running(Find(lease.first), lease.second) != nullptr;
+    });
+    if (!hold.full() && awaited) continue;
+    SchedulingClass& of = *hold.of;
+    DropHold(id, /*spare_victims=*/false);
+    of.blocked = false;
+    of.found_no_victims = false;
+    PlaceHead(of);
+    Reindex(of);
+  }
+}
+
+// Those of classes that have fewer requests waiting, or that nothing can hold any more.
+bool Scheduler::Impl::DropSpareHolds() {
+  if (holds_.empty()) return false;
+  absl::btree_map<uint64_t, int64_t> kept;  // By class.
+  std::vector<uint64_t> spare;
+  for (const auto& [id, hold] : holds_.all()) {
+    if (!hold.of->Feasible() || ++kept[hold.of->id] > hold.of->waiting) spare.push_back(id);
+  }
+  for (const uint64_t id : spare) DropHold(id, /*spare_victims=*/true);
+  return !spare.empty();
+}
+
+void Scheduler::Impl::DropHold(uint64_t id, bool spare_victims) {
+  const auto found = holds_.all().find(id);
+  Hold hold = std::move(found->second);
+  holds_.Remove(id);
+  for (HoldPart& part : hold.parts) {
+    part.Empty();
+    Grew(*part.node);
+  }
+  if (!spare_victims) return;
+  // Whoever has given nothing back yet may stay: nobody needs it to leave any more.
+  for (const LeaseId& lease : hold.victims) {
+    const Request* const victim = Find(lease.first);
+    const Leaving::Entry* const told = leaving_.Find(lease);
+    if (victim == nullptr || told == nullptr || told->revoked) continue;
+    if (victim->Has(Bundle::State::kEnded) || told->notice.reason != hold.reason) continue;
+    leaving_.Forget(lease);
+  }
+}
+
+void Scheduler::Impl::DropHoldsOn(const Node& node) {
+  std::vector<uint64_t> ids;
+  for (const auto& [id, hold] : holds_.all()) {
+    if (hold.IsOn(node)) ids.push_back(id);
+  }
+  for (const uint64_t id : ids) {
+    LookAgain(*holds_.all().at(id).of);
+    DropHold(id, /*spare_victims=*/false);
+  }
+}
+
+// The class is tried again, for victims too.
+void Scheduler::Impl::LookAgain(SchedulingClass& of) {
+  of.found_no_victims = false;
+  of.blocked = false;
+  look_again_ = true;
+  Touch(of);
+  if (of.waits()) Reindex(of);
+}
+
+void Scheduler::Impl::DropHoldsOf(const SchedulingClass& of) {
+  std::vector<uint64_t> ids;
+  for (const auto& [id, hold] : holds_.all()) {
+    if (hold.of == &of) ids.push_back(id);
+  }
+  for (const uint64_t id : ids) DropHold(id, /*spare_victims=*/true);
+}
+
+// --- Leases taken for others ---
+
+absl::Time Scheduler::Impl::NextSlice() const {
+  if (waiting_ == 0 || granted_since_.empty()) return absl::InfiniteFuture();
+  const absl::Time over = now_ - config_.sharing.time_slice;
+  const auto next = granted_since_.upper_bound({over, RequestId{UINT64_MAX}});
+  return next == granted_since_.end() ? absl::InfiniteFuture()
+                                      : next->first + config_.sharing.time_slice;
+}
+
+bool Scheduler::Impl::MayPreempt() const {
+  return config_.sharing.preemption && !preemptible_.empty() && !order_.empty() &&
+         -order_.begin()->first.minus_priority > preemptible_.begin()->first;
+}
+
+// After no room was found for the head of the class. True: it is placed after all, with what was on
+// its way to requests of lower priority.
+bool Scheduler::Impl::PreemptFor(SchedulingClass& of) {
+  if (!MayPreempt() || !of.Feasible()) return false;
+  return TakeForAll(of, LeavingReason::kPreempted);
+}
+
+// For those of the class that nothing is kept for yet, oldest first. True: one of them is placed.
+bool Scheduler::Impl::TakeForAll(SchedulingClass& of, LeavingReason reason) {
+  Request* request = of.head();
+  for (int held = holds_.CountOf(of); held > 0 && request != nullptr; --held) {
+    request = of.After(*request);
+  }
+  for (; request != nullptr && holds_.size() < kHoldsMax && takings_left_ > 0;
+       request = of.After(*request)) {
+    --takings_left_;
+    if (!TakeFor(of, *request, reason)) return false;
+    const Hold& hold = holds_.all().rbegin()->second;
+    if (!hold.full()) continue;
+    DropHold(hold.id, /*spare_victims=*/false);
+    of.blocked = false;
+    return PlaceHead(of);
+  }
+  return false;
+}
+
+// Recalls what has had its time slice. True: requests may be placed.
+bool Scheduler::Impl::TakeFromOthers() {
+  if (config_.sharing.time_slice != absl::InfiniteDuration() && waiting_ > 0) {
+    Turns turns(tenants_, ByShare());
+    for (const auto& [key, of] : order_) {
+      if (of->Feasible()) turns.Put(of->head());
+    }
+    while (Request* const next = turns.Next()) {
+      SchedulingClass& of = *next->of;
+      if (!TakeForAll(of, LeavingReason::kRecalled)) continue;
+      Reindex(of);
+      return true;
+    }
+  }
+  // What was kept for a lower priority is free, or it looks for victims again.
+  return takings_left_ > 0 && (!grown_.empty() || std::exchange(look_again_, false));
+}
+
+std::optional<int64_t> Scheduler::Impl::RankFor(const SchedulingClass& of, LeavingReason reason,
+                                                const Request& victim) const {
+  const SchedulingClass& from = *victim.of;
+  if (!from.spec.preemptible || &from == &of || victim.Has(Bundle::State::kMissing)) {
+    return std::nullopt;
+  }
+  for (size_t bundle = 0; bundle < victim.bundles.size(); ++bundle) {
+    if (leaving_.Find({victim.id, static_cast<int>(bundle)}) != nullptr) return std::nullopt;
+  }
+  if (reason == LeavingReason::kPreempted) {
+    if (from.spec.priority >= of.spec.priority) return std::nullopt;
+    return from.spec.priority;
+  }
+  if (from.spec.priority > of.spec.priority) return std::nullopt;
+  if (victim.granted_at() + config_.sharing.time_slice > now_) return std::nullopt;
+  const int64_t share = tenants_.TurnOf(*from.tenant);
+  if (from.tenant != of.tenant && share <= tenants_.TurnOf(*of.tenant)) return std::nullopt;
+  return -share;
+}
+
+// What is free of the node, what leaves it and is promised to nobody of that priority, and what is
+// kept there for requests of lower priority.
+Capacity Scheduler::Impl::RoomFor(const SchedulingClass& of, const Node& node) const {
+  Capacity room = node.free;
+  for (const auto& [id, hold] : holds_.all()) {
+    if (hold.of->spec.priority >= of.spec.priority) continue;
+    for (const HoldPart& part : hold.parts) {
+      if (part.node == &node) room.Give(part.has, part.devices);
+    }
+  }
+  if (leaving_.told().empty()) return room;
+  for (const LeaseId& lease : node.leases) {
+    const Leaving::Entry* const told = leaving_.Find(lease);
+    if (told == nullptr || holds_.ClaimsAt(lease, of.spec.priority)) continue;
+    if (told->notice.reason != LeavingReason::kPreempted &&
+        told->notice.reason != LeavingReason::kRecalled) {
+      continue;
+    }
+    const Bundle& bundle = Find(lease.first)->bundles[lease.second];
+    room.Give(bundle.placement.resources, bundle.placement.devices);
+    if (bundle.blocked) room.AddCpus(-bundle.placement.resources.cpus);
+  }
+  return room;
+}
+
+bool Scheduler::Impl::TakeFor(SchedulingClass& of, Request& request, LeavingReason reason) {
+  const bool preempts = reason == LeavingReason::kPreempted;
+  if (preempts && (preemptible_.empty() || preemptible_.begin()->first >= of.spec.priority)) {
+    return false;
+  }
+  ClosedNodes closed;
+  for (int choice = 0; choice < request.open && !quotas_.empty(); ++choice) {
+    CloseByQuota(of, choice, closed);
+  }
+  const VictimSearch search(
+      {.rank = [&](const Request& victim) { return RankFor(of, reason, victim); },
+       .room = [&](const Node& node) { return RoomFor(of, node); },
+       .find = [this](RequestId id) { return Find(id); },
+       .now = now_,
+       .longest_first = !preempts});
+  // What could be taken on a node grows only with the node.
+  const bool only_changed = preempts && of.found_no_victims && of.spec.bundles == 1 &&
+                            !topology_changed_ && !look_at_all_ && !of.touched;
+  const std::optional<Taking> taking =
+      search.Find(of, request.open, only_changed ? changed_nodes_ : cluster_.nodes());
+  if (preempts) of.found_no_victims = !taking;
+  if (!taking) return false;
+
+  std::vector<uint64_t> lower;
+  for (const auto& [id, hold] : holds_.all()) {
+    const bool there =
+        std::any_of(taking->places.begin(), taking->places.end(),
+                    [&, &on = hold](const Room& room) { return on.IsOn(*room.node); });
+    if (there && hold.of->spec.priority < of.spec.priority) lower.push_back(id);
+  }
+  for (const uint64_t id : lower) {
+    LookAgain(*holds_.all().at(id).of);
+    DropHold(id, /*spare_victims=*/false);
+  }
+  Hold hold{.of = &of, .request = request.id, .reason = reason};
+  for (const Room& room : taking->places) {
+    hold.parts.push_back({.node = room.node, .needs = of.spec.choices[room.choice].resources});
+  }
+  const std::string name = of.spec.name.empty() ? "" : absl::StrCat(" (", of.spec.name, ")");
+  const std::string needs = ToText(of.spec.choices[taking->places[0].choice].resources);
+  const std::string why =
+      absl::StrCat("request ", request.id.ToString(), name,
+                   preempts ? absl::StrCat(" of priority ", of.spec.priority) : "", " needs ",
+                   needs, of.spec.bundles > 1 ? absl::StrCat(" times ", of.spec.bundles) : "",
+                   preempts ? ""
+                            : absl::StrCat(", and this ran for its time slice of ",
+                                           ShortDuration(config_.sharing.time_slice)));
+  const absl::Duration grace =
+      preempts ? config_.sharing.preemption_grace : config_.sharing.recall_grace;
+  for (const Request* victim : taking->victims) {
+    for (size_t bundle = 0; bundle < victim->bundles.size(); ++bundle) {
+      if (victim->bundles[bundle].state != Bundle::State::kRunning) continue;
+      Notice notice{
+          .request = victim->id, .bundle = static_cast<int>(bundle), .reason = reason, .why = why};
+      if (grace != absl::InfiniteDuration()) notice.deadline = now_ + grace;
+      leaving_.Tell(notice, *actions_);
+      hold.victims.push_back({victim->id, notice.bundle});
+    }
+  }
+  // And those that were leaving already, and count for it.
+  for (const auto& [lease, told] : leaving_.told()) {
+    const Request* const victim = Find(lease.first);
+    const NodeId node = victim->bundles[lease.second].placement.node;
+    const bool there = std::any_of(taking->places.begin(), taking->places.end(),
+                                   [&](const Room& room) { return room.node->id == node; });
+    const bool counts = told.notice.reason == LeavingReason::kPreempted ||
+                        told.notice.reason == LeavingReason::kRecalled;
+    if (there && counts && !holds_.Claims(lease) &&
+        std::find(hold.victims.begin(), hold.victims.end(), lease) == hold.victims.end()) {
+      hold.victims.push_back(lease);
+    }
+  }
+  Hold& added = holds_.Add(std::move(hold));
+  for (HoldPart& part : added.parts) part.Fill();
+  return true;
+}
+
+// --- What is said and checked ---
+
+std::vector<TenantView> Scheduler::Impl::TenantViews() const {
+  std::vector<TenantView> views;
+  for (const Tenant* tenant : tenants_.InOrder()) {
+    TenantView view{.name = tenant->name,
+                    .weight_milli = tenant->weight_milli,
+                    .share = tenants_.ShareOf(*tenant),
+                    .used = tenant->used,
+                    .leases = tenant->leases};
+    for (const auto& [key, of] : order_) {
+      if (of->tenant == tenant) view.waiting += of->waiting;
+    }
+    views.push_back(std::move(view));
+  }
+  return views;
+}
+
+std::vector<QuotaView> Scheduler::Impl::QuotaViews() const {
+  std::vector<QuotaView> views;
+  for (const auto& [name, entry] : quotas_.entries()) {
+    views.push_back({.quota = entry.quota, .used = entry.used});
+  }
+  return views;
+}
+
+std::vector<std::string> Scheduler::Impl::BetweenJobs(const Request& request) const {
+  std::vector<std::string> lines;
+  const SchedulingClass& of = *request.of;
+  if (request.granted()) {
+    for (size_t bundle = 0; bundle < request.bundles.size(); ++bundle) {
+      const Leaving::Entry* const told = leaving_.Find({request.id, static_cast<int>(bundle)});
+      if (told == nullptr) continue;
+      const std::string by =
+          told->revoked ? ", and its time is over"
+          : told->notice.deadline
+              ? absl::StrCat(" within ", ShortDuration(*told->notice.deadline - now_))
+              : " when its running task is done";
+      lines.push_back(absl::StrCat("It is to leave (", ToString(told->notice.reason), ")", by, ": ",
+                                   told->notice.why));
+      break;  // The others say the same.
+    }
+    return lines;
+  }
+  if (ByShare()) {
+    absl::btree_set<std::string> first;
+    for (const auto& [key, other] : order_) {
+      if (other->spec.priority == of.spec.priority && other->tenant != of.tenant &&
+          tenants_.TurnOf(*other->tenant) < tenants_.TurnOf(*of.tenant)) {
+        first.insert(other->tenant->name);
+      }
+    }
+    if (!first.empty()) {
+      lines.push_back(absl::StrCat(first.size(), first.size() == 1 ? " tenant" : " tenants",
+                                   " with a lower share ", first.size() == 1 ? "comes" : "come",
+                                   " first"));
+    }
+  }
+  for (const auto& [id, hold] : holds_.all()) {
+    if (hold.of != &of) continue;
+    int64_t running = 0;
+    absl::Time last = absl::InfinitePast();
+    for (const LeaseId& lease : hold.victims) {
+      const Leaving::Entry* const told = leaving_.Find(lease);
+      if (told == nullptr) continue;
+      ++running;
+      last = std::max(last, told->notice.deadline.value_or(absl::InfiniteFuture()));
+    }
+    lines.push_back(
+        absl::StrCat(running, running == 1 ? " lease is" : " leases are", " told to leave for it (",
+                     ToString(hold.reason), ")",
+                     last == absl::InfiniteFuture() || last <= now_
+                         ? ""
+                         : absl::StrCat(", in ", ShortDuration(last - now_), " at the latest"),
+                     "; what they give back is kept for it"));
+    break;
+  }
+  return lines;
+}
+
+// "quota h100 of tenant a: 8 GPUs of 8 GPUs used on accelerator-type=H100"
+static std::string UseText(const Quotas::Entry& entry, const std::string& limit) {
+  const Quota& quota = entry.quota;
+  const std::string whose = !quota.tenant.empty() ? absl::StrCat(" of tenant ", quota.tenant)
+                            : !quota.job.empty()  ? absl::StrCat(" of job ", quota.job)
+                                                  : "";
+  return absl::StrCat("quota ", quota.name, whose, ": ", LimitText(limit, entry.used.at(limit)),
+                      " of ", LimitText(limit, quota.limits.at(limit)), " used",
+                      quota.selector.empty() ? "" : absl::StrCat(" on ", ToText(quota.selector)));
+}
+
+// For a request that waits: where a quota closes nodes to an open choice, which it is.
+void Scheduler::Impl::ExplainQuotas(const Request& request, Explanation& explanation) const {
+  const SchedulingClass& of = *request.of;
+  absl::btree_set<std::string> said;
+  for (int choice = 0; choice < request.open && !quotas_.empty(); ++choice) {
+    for (const Quotas::Entry* entry : quotas_.Closed(of.spec, choice)) {
+      const std::string* const limit =
+          entry->Exceeded(of.spec.choices[choice].resources, of.spec.bundles);
+      const std::string text = UseText(*entry, *limit);
+      if ((of.quota_closed >> choice & 1) != 0) {
+        explanation.choices[choice].why = absl::StrCat("kept back by ", text);
+        explanation.what_would_help = absl::StrCat("room under quota ", entry->quota.name);
+      } else if (said.insert(entry->quota.name).second) {
+        explanation.between_jobs.push_back(
+            absl::StrCat("Choice ", choice + 1, " is kept off some nodes by ", text));
+      }
+    }
+  }
+}
+
+void Scheduler::Impl::CheckSharing() const {
+  // Shares add up, and each quota counts what runs under it.
+  absl::btree_map<std::string, Resources> used;
+  absl::btree_map<std::string, int64_t> leases;
+  absl::btree_map<std::pair<std::string, std::string>, int64_t> under;
+  absl::btree_map<int, int64_t> preemptible;
+  Resources totals;
+  for (const Node* node : cluster_.nodes()) {
+    MUSTER_CHECK(node->closed == 0);
+    totals.cpus += node->total.cpus;
+    totals.gpus += node->total.gpu_devices * Amount::kUnit;
+    totals.memory_bytes += node->total.memory_bytes;
+    for (const LeaseId& lease : node->leases) {
+      const Request& request = *Find(lease.first);
+      const RequestSpec& spec = request.of->spec;
+      const Resources& held = request.bundles[lease.second].placement.resources;
+      Resources& sum = used[spec.tenant];
+      sum.cpus += held.cpus;
+      sum.gpus += held.gpus;
+      sum.memory_bytes += held.memory_bytes;
+      for (const auto& [name, amount] : held.custom) sum.custom[name] += amount;
+      ++leases[spec.tenant];
+      if (spec.preemptible) ++preemptible[spec.priority];
+      for (const auto& [name, entry] : quotas_.entries()) {
+        if (!entry.Covers(spec) || !entry.quota.selector.Matches(node->labels)) continue;
+        for (const auto& [limit, amount] : entry.used) {
+          under[{name, limit}] += AmountOf(held, limit);
+        }
+      }
+    }
+  }
+  MUSTER_CHECK(totals.cpus == tenants_.totals().cpus);
+  MUSTER_CHECK(totals.gpus == tenants_.totals().gpus);
+  MUSTER_CHECK(totals.memory_bytes == tenants_.totals().memory_bytes);
+  for (const Tenant* tenant : tenants_.InOrder()) {
+    MUSTER_CHECK(tenant->used == used[tenant->name]);
+    MUSTER_CHECK(tenant->leases == leases[tenant->name]);
+    leases.erase(tenant->name);
+  }
+  MUSTER_CHECK(leases.empty());
+  for (const auto& [name, entry] : quotas_.entries()) {
+    for (const auto& [limit, amount] : entry.used) {
+      const int64_t expected = under[{name, limit}];
+      MUSTER_CHECK(amount == expected);
+    }
+  }
+  if (config_.sharing.preemption) MUSTER_CHECK(preemptible == preemptible_);
+  for (const auto& [id, of] : cluster_.classes()) {
+    MUSTER_CHECK((of->tenant != nullptr) == (of->requests > 0));
+    if (of->tenant != nullptr) MUSTER_CHECK(of->tenant->name == of->spec.tenant);
+  }
+  // Holds: of classes that wait for no fewer, on nodes there are, no part with more than it needs.
+  for (const auto& [id, hold] : holds_.all()) {
+    MUSTER_CHECK(holds_.CountOf(*hold.of) <= hold.of->waiting);
+    MUSTER_CHECK(!hold.full());
+    for (const HoldPart& part : hold.parts) {
+      MUSTER_CHECK(cluster_.FindNode(part.node->id) == part.node);
+      MUSTER_CHECK(part.has.cpus <= part.needs.cpus);
+      MUSTER_CHECK(part.has.gpus <= part.needs.gpus);
+      MUSTER_CHECK(part.has.memory_bytes <= part.needs.memory_bytes);
+    }
+  }
+}
+
+}  // namespace muster::sched
