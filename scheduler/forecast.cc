@@ -8,14 +8,18 @@
 #include "scheduler/base/check.h"
 
 namespace muster::sched {
+
 std::string ToText(const StartEstimate& estimate, absl::Time now) {
   switch (estimate.when) {
     case StartEstimate::When::kUnknown:
-      if (estimate.unknown == 0) return "unknown: nothing that is expected to happen makes room";
-      return absl::StrCat("unknown: ", estimate.unknown,
-                          estimate.unknown == 1 ? " lease without an expected duration holds"
-                                                : " leases without an expected duration hold",
-                          " what it needs");
+      return absl::StrCat("unknown: ",
+                          estimate.unknown == 0 ? "nothing that is expected to happen makes room"
+                          : estimate.unknown == 1
+                              ? "1 lease without an expected duration holds what it needs"
+                              : absl::StrCat(estimate.unknown,
+                                             " leases without an expected duration hold what "
+                                             "it needs"),
+                          estimate.reason.empty() ? "" : "; ", estimate.reason);
     case StartEstimate::When::kInfeasible:
       return absl::StrCat("never: ", estimate.reason);
     case StartEstimate::When::kGone:
@@ -138,6 +142,7 @@ std::vector<StartEstimate> Forecast::Run(const std::vector<RequestId>& requests)
         estimate.when = StartEstimate::When::kTooFar;
       } else {
         estimate.unknown = CountUnknown(id);
+        if (waits) estimate.reason = absl::StrJoin(waits->between_jobs, "; ");
       }
     }
     estimates.push_back(estimate);

@@ -110,7 +110,7 @@ uint64_t Scheduler::Impl::ClosedChoices(const SchedulingClass& of, int open, boo
 
 void Scheduler::Impl::LookAtQuotas() {
   if (!quota_used_ && !quota_freed_ &&
-      (quotas_.empty() || !(topology_changed_ || !touched_.empty())))
+      (quotas_.empty() || !(topology_changed_ || look_at_all_ || !touched_.empty())))
     return;
   std::vector<SchedulingClass*> classes;
   for (const auto& [key, of] : order_) classes.push_back(of);
@@ -147,7 +147,17 @@ void Scheduler::Impl::PlaceInTurns() {
   }
   const bool strict = backfill == Backfill::kNone;
   Turns turns(tenants_, ByShare());
-  for (const auto& [key, of] : grown_.empty() && !strict ? ready_ : order_) turns.Put(of->head());
+  // What could be taken from others may have grown with a node too, whatever room there is.
+  if (strict || (MayPreempt() && !grown_.empty())) {
+    for (const auto& [key, of] : order_) turns.Put(of->head());
+  } else {
+    for (const auto& [key, of] : ready_) turns.Put(of->head());
+    FindCandidates(std::nullopt);
+    for (SchedulingClass* of : candidates_) {
+      if (!of->indexed_ready) turns.Put(of->head());
+    }
+    DropCandidates();
+  }
   while (Request* const next = turns.Next()) {
     SchedulingClass& of = *next->of;
     if (strict) of.blocked = false;  // What grew while others blocked it was not noted.
@@ -376,7 +386,7 @@ bool Scheduler::Impl::TakeFor(SchedulingClass& of, Request& request, LeavingReas
        .longest_first = !preempts});
   // What could be taken on a node grows only with the node.
   const bool only_changed = preempts && of.found_no_victims && of.spec.bundles == 1 &&
-                            !topology_changed_ && !touched_.contains(of.id);
+                            !topology_changed_ && !look_at_all_ && !of.touched;
   const std::optional<Taking> taking =
       search.Find(of, request.open, only_changed ? changed_nodes_ : cluster_.nodes());
   if (preempts) of.found_no_victims = !taking;

@@ -290,10 +290,10 @@ int RunUp(const std::vector<std::string>& given) {
     return arguments.Wrong(
         absl::StrCat("--node-timeout=", node_timeout, ": must be a duration of 1s or more"));
   }
-  head::HeadOptions unused;
-  if (absl::Status status = Apply(history, unused); !status.ok())
+  head::HeadOptions checked;
+  if (absl::Status status = Apply(history, checked); !status.ok())
     return arguments.Wrong(status.message());
-  if (absl::Status status = Apply(sharing, unused); !status.ok())
+  if (absl::Status status = Apply(sharing, checked); !status.ok())
     return arguments.Wrong(status.message());
   if (absl::Status status = SetUpDaemon("up", daemon); !status.ok())
     return arguments.Wrong(status.message());
