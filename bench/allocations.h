@@ -22,6 +22,14 @@ void* operator new(size_t size) {
   ++muster::bench::allocations;
   return memory;
 }
+void* operator new(size_t size, std::align_val_t alignment) {
+  const size_t unit = static_cast<size_t>(alignment);
+  void* const memory = std::aligned_alloc(unit, (size + unit - 1) / unit * unit);
+  if (memory == nullptr) std::abort();
+  muster::bench::allocated_bytes += static_cast<int64_t>(malloc_usable_size(memory)) + 8;
+  ++muster::bench::allocations;
+  return memory;
+}
 void* operator new[](size_t size) { return operator new(size); }
 void operator delete(void* memory) noexcept {
   if (memory == nullptr) return;
@@ -30,4 +38,6 @@ void operator delete(void* memory) noexcept {
 }
 void operator delete[](void* memory) noexcept { operator delete(memory); }
 void operator delete(void* memory, size_t) noexcept { operator delete(memory); }
+void operator delete(void* memory, std::align_val_t) noexcept { operator delete(memory); }
+void operator delete(void* memory, size_t, std::align_val_t) noexcept { operator delete(memory); }
 void operator delete[](void* memory, size_t) noexcept { operator delete(memory); }

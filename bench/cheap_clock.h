@@ -1,5 +1,5 @@
-// A clock that is cheap enough to time single decisions: the CPU's time-stamp counter where there is
-// one, calibrated once against the steady clock; else the steady clock.
+// A clock that is cheap enough to time single decisions: the CPU's time-stamp counter where there
+// is one, calibrated once against the steady clock; else the steady clock.
 #pragma once
 
 #include <algorithm>

@@ -1,6 +1,6 @@
-// The peer that scheduler_bench measures beside the scheduler: a scan in the shape that schedulers of
-// this kind have (Ray's among them). Every node is looked at for every request: its labels are strings
-// in a map, what fits is collected with its score and sorted, and the first is taken.
+// The peer that scheduler_bench measures beside the scheduler: a scan in the shape that schedulers
+// of this kind have (Ray's among them). Every node is looked at for every request: its labels are
+// strings in a map, what fits is collected with its score and sorted, and the first is taken.
 #pragma once
 
 #include <algorithm>

@@ -1,9 +1,9 @@
-// What placement decisions cost, each timed by itself: by size of the cluster, number of classes and
-// fullness, in steady state and while labels change and nodes come and go; what joins, blocked classes
-// and queued requests cost; and a naive scan in the same run.
+// What placement decisions cost, each timed by itself: by size of the cluster, number of classes
+// and fullness, in steady state and while labels change and nodes come and go; what joins, blocked
+// classes and queued requests cost; and a naive scan in the same run.
 //
-// The time of a benchmark is the mean time of a decision that grants; its percentiles are counters, in
-// nanoseconds.
+// The time of a benchmark is the mean time of a decision that grants; its percentiles are counters,
+// in nanoseconds.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
@@ -50,8 +50,8 @@ std::unique_ptr<World> MakeWorld(WorldOptions options, int percent) {
 }
 
 // A lease ends and, unless something that waits takes its place, another request comes: the cluster
-// stays as full as it is. Range: nodes, classes, choices of each (0: 1 to 8), percent full, and with
-// how many decisions there is one change of a node (0: none).
+// stays as full as it is. Range: nodes, classes, choices of each (0: 1 to 8), percent full, and
+// with how many decisions there is one change of a node (0: none).
 void BM_Decide(benchmark::State& state) {
   const WorldOptions options{.nodes = static_cast<int>(state.range(0)),
                              .classes = static_cast<int>(state.range(1)),
@@ -95,7 +95,8 @@ void BM_Decide(benchmark::State& state) {
   state.counters["finish_p99"] = finished.Percentile(0.99);
   if (change_every > 0) state.counters["change_p50"] = changed.Percentile(0.50);
   state.counters["waiting"] = static_cast<double>(world->waiting());
-  state.counters["allocs"] = static_cast<double>(steps) / static_cast<double>(std::max<size_t>(1, requested.size()));
+  state.counters["allocs"] =
+      static_cast<double>(steps) / static_cast<double>(std::max<size_t>(1, requested.size()));
 }
 BENCHMARK(BM_Decide)
     ->UseManualTime()
@@ -193,8 +194,7 @@ void BM_BlockedClasses(benchmark::State& state) {
   const auto spec_of = [](const std::string& accelerator, const std::string& name) {
     sched::RequestSpec spec;
     sched::Choice choice;
-    choice.selector =
-        *sched::LabelSelector::ParseText("ray.io/accelerator-type=" + accelerator);
+    choice.selector = *sched::LabelSelector::ParseText("ray.io/accelerator-type=" + accelerator);
     choice.resources.gpus = sched::Amount::kUnit;
     spec.choices = {choice, choice, choice};
     spec.name = name;

@@ -1,5 +1,5 @@
-// The cluster and the load that scheduler_bench measures: nodes with 8 GPUs and 8 labels, classes of
-// requests with 1 to 8 choices, and a driver that keeps the cluster at a given fullness.
+// The cluster and the load that scheduler_bench measures: nodes with 8 GPUs and 8 labels, classes
+// of requests with 1 to 8 choices, and a driver that keeps the cluster at a given fullness.
 #pragma once
 
 #include <cstdint>
@@ -66,8 +66,8 @@ inline std::string SomeOf(Chance& chance, const std::string& prefix, int values,
   return text + ")";
 }
 
-// One to three requirements, as people write them: mostly accelerators and market or place, at times
-// a team, a group, a rack or an NVLink domain; in, !in and exists.
+// One to three requirements, as people write them: mostly accelerators and market or place, at
+// times a team, a group, a rack or an NVLink domain; in, !in and exists.
 inline std::string RandomSelector(Chance& chance, int nodes) {
   static const char* const kAccelerators[] = {"H200", "H100", "A100", "L40S",
                                               "L4",   "T4",   "V100", "B200"};
@@ -101,7 +101,8 @@ inline std::string RandomSelector(Chance& chance, int nodes) {
       parts.push_back("team=" + SomeOf(chance, "team-", 16, 1 + chance.Below(2), true));
       break;
     case 7:
-      parts.push_back("ray.io/node-group=" + SomeOf(chance, "group-", 8, 1 + chance.Below(2), false));
+      parts.push_back("ray.io/node-group=" +
+                      SomeOf(chance, "group-", 8, 1 + chance.Below(2), false));
       break;
     case 8:
       parts.push_back("ray.io/gpu-domain=exists()");
@@ -144,7 +145,8 @@ struct WorldOptions {
 
 class World {
  public:
-  explicit World(WorldOptions options) : options_(options), chance_(options.nodes + options.classes) {
+  explicit World(WorldOptions options)
+      : options_(options), chance_(options.nodes + options.classes) {
     for (int i = 0; i < options.classes; ++i) {
       const int choices = options.choices > 0 ? options.choices : 1 + chance_.Below(8);
       specs_.push_back(RandomSpec(chance_, i, choices, options.nodes));
@@ -157,14 +159,13 @@ class World {
   }
   void JoinOne() {
     const uint64_t id = ++last_node_;
-    Do(sched::NodeJoined{.node = {id},
-                         .name = absl::StrCat("n", id),
-                         .labels = LabelsOf(id),
-                         .total = TotalOf()});
+    Do(sched::NodeJoined{
+        .node = {id}, .name = absl::StrCat("n", id), .labels = LabelsOf(id), .total = TotalOf()});
     nodes_.push_back(id);
   }
 
-  // Requests of random classes until `percent` of all GPUs are in use; what would wait is withdrawn.
+  // Requests of random classes until `percent` of all GPUs are in use; what would wait is
+  // withdrawn.
   void FillTo(int percent) {
     target_ = int64_t{options_.nodes} * kGpusPerNode * percent / 100;
     while (used_ < target_) {

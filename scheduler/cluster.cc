@@ -29,22 +29,27 @@ Node* Cluster::AddNode(NodeId id, const std::string& name, const Labels& labels,
   InsertById(sorted_, node);
   by_name_.emplace(node->name, node);
   index_.Add(node, WithAliases(labels));
-  CountInAllClasses(*node, +1);
+  feasibility_.Came(*node);
+  ++topology_;
   return node;
 }
 
 void Cluster::Relabel(Node* node, const Labels& labels) {
-  CountInAllClasses(*node, -1);
+  feasibility_.Going(*node);
   index_.Relabel(node, WithAliases(labels));
-  CountInAllClasses(*node, +1);
+  feasibility_.Gone(*node);
+  feasibility_.Came(*node);
+  ++topology_;
 }
 
 void Cluster::RemoveNode(Node* node) {
   MUSTER_CHECK(node->leases.empty());
-  CountInAllClasses(*node, -1);
+  feasibility_.Going(*node);
   NodeView view = node->View();
   index_.Remove(node);
   EraseById(sorted_, node);
+  feasibility_.Gone(*node);
+  ++topology_;
   const auto named = by_name_.find(node->name);
   if (named != by_name_.end() && named->second == node) by_name_.erase(named);
   view.state = NodeState::kLost;
@@ -61,6 +66,11 @@ std::vector<NodeView> Cluster::Views() const {
   std::sort(views.begin(), views.end(),
             [](const NodeView& a, const NodeView& b) { return a.node < b.node; });
   return views;
+}
+
+SchedulingClass* Cluster::FindClass(const SpecHandle& spec) const {
+  const auto found = class_of_spec_.find(spec);
+  return found == class_of_spec_.end() ? nullptr : found->second;
 }
 
 SchedulingClass* Cluster::Use(const SpecHandle& spec) {
@@ -81,7 +91,6 @@ SchedulingClass* Cluster::MakeClass(uint64_t id, const SpecHandle& spec) {
   for (const Choice& choice : of->spec.choices) {
     of->selectors.push_back(index_.Acquire(choice.selector));
   }
-  for (const Node* node : sorted_) of->Count(*node, +1);
   return of;
 }
 
@@ -111,14 +120,11 @@ void Cluster::DropIdleClasses() {
   while (idle_.size() > static_cast<size_t>(idle_classes_kept_)) {
     SchedulingClass* const oldest = idle_.begin()->second;
     idle_.erase(idle_.begin());
+    feasibility_.Forget(*oldest);
     for (const int selector : oldest->selectors) index_.Release(selector);
     class_of_spec_.erase(oldest->handle);
     classes_.erase(oldest->id);
   }
-}
-
-void Cluster::CountInAllClasses(const Node& node, int64_t sign) {
-  for (const auto& [id, of] : classes_) of->Count(node, sign);
 }
 
 void Cluster::CheckInvariants() const {
@@ -130,11 +136,8 @@ void Cluster::CheckInvariants() const {
   MUSTER_CHECK(class_of_spec_.size() == classes_.size());
   for (const auto& [id, of] : classes_) {
     MUSTER_CHECK((of->requests == 0) == of->idle_since.has_value());
-    SchedulingClass fresh(0, of->handle);
-    fresh.selectors = of->selectors;
-    for (const Node* node : sorted_) fresh.Count(*node, +1);
-    MUSTER_CHECK(fresh.nodes_for_choice == of->nodes_for_choice);
-    MUSTER_CHECK(fresh.bundles_for_open == of->bundles_for_open);
+    MUSTER_CHECK(of->watched == of->waits());
+    if (of->waits()) feasibility_.CheckInvariants(*of);
   }
 }
 

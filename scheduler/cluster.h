@@ -15,6 +15,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/string_view.h"
 #include "scheduler/explain.h"
+#include "scheduler/feasibility.h"
 #include "scheduler/ids.h"
 #include "scheduler/node.h"
 #include "scheduler/scheduling_class.h"
@@ -42,7 +43,13 @@ class Cluster {
   SchedulingClass* Use(const SpecHandle& spec);
   void Unuse(SchedulingClass* of);
 
+  // Null: there is none yet.
+  SchedulingClass* FindClass(const SpecHandle& spec) const;
+
   const SelectorIndex& index() const { return index_; }
+  Feasibility& feasibility() { return feasibility_; }
+  const Feasibility& feasibility() const { return feasibility_; }
+  uint64_t topology() const { return topology_; }  // Another number after each change of nodes.
   const absl::btree_map<uint64_t, std::unique_ptr<SchedulingClass>>& classes() const {
     return classes_;
   }
@@ -68,14 +75,15 @@ class Cluster {
 
  private:
   SchedulingClass* MakeClass(uint64_t id, const SpecHandle& spec);
-  void CountInAllClasses(const Node& node, int64_t sign);
   void DropIdleClasses();
 
   const int lost_nodes_kept_;
   const int idle_classes_kept_;
   SelectorIndex index_;  // Outlives the nodes.
-  absl::btree_map<NodeId, std::unique_ptr<Node>> nodes_;
+  absl::flat_hash_map<NodeId, std::unique_ptr<Node>> nodes_;
   std::vector<Node*> sorted_;
+  Feasibility feasibility_{index_, sorted_};
+  uint64_t topology_ = 1;
   absl::flat_hash_map<absl::string_view, Node*> by_name_;  // The text is the node's.
   std::deque<NodeView> lost_;                              // Oldest loss first.
 

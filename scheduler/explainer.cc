@@ -423,7 +423,7 @@ std::string WhatWouldHelp(const Cluster& cluster, const Request& request, absl::
   }
   std::vector<std::string> wanted;
   for (int i = 0; i < of.choices(); ++i) {
-    if (of.nodes_for_choice[i] > 0) continue;
+    if (cluster.feasibility().IsPossible(of, i)) continue;
     std::string node = NodeWanted(of, i);
     if (std::find(wanted.begin(), wanted.end(), node) == wanted.end()) {
       wanted.push_back(std::move(node));

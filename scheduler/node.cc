@@ -101,7 +101,7 @@ bool LeaseSet::contains(LeaseId lease) const {
 }
 
 Node::Node(NodeId id_in, std::string name_in, LabelTable& table, NodeShape& shape_in)
-    : id(id_in), name(std::move(name_in)), labels(table), shape(shape_in), free(shape_in.total) {}
+    : id(id_in), free(shape_in.total), name(std::move(name_in)), labels(table), shape(shape_in) {}
 
 NodeState Node::state() const {
   if (draining) return NodeState::kDraining;

@@ -122,7 +122,7 @@ class LeaseSet {
   std::vector<LeaseId> leases_;
 };
 
-struct Node {
+struct alignas(64) Node {
   Node(NodeId id_in, std::string name_in, LabelTable& table, NodeShape& shape_in);
   Node(const Node&) = delete;
   Node& operator=(const Node&) = delete;
@@ -131,26 +131,28 @@ struct Node {
   NodeState state() const;
   NodeView View() const;
 
+  // What decisions read and change comes first, so that it lies in few cache lines.
   const NodeId id;
+  bool reachable = true;
+  bool draining = false;
+  bool changed = false;  // To be filed anew.
+  int closed = 0;        // For the length of a search; see ClosedNodes.
+  Row row = kNoRow;
+  Capacity free;
+  LeaseSet leases;
+
+  // --- Kept by the index ---
+  FreeKey filed_key;  // Under which it is filed.
+  CapacityIndex* filed_in = nullptr;
+  SelectorIndex* index = nullptr;
+  absl::InlinedVector<uint16_t, 4> filed_shares;  // And under what is left of devices in use.
+
   const std::string name;
   NodeLabels labels;  // Aliases added.
   NodeShape& shape;
   const NodeResources& total = shape.total;
   const Capacity& empty = shape.empty;
-  Capacity free;
-  bool reachable = true;
-  bool draining = false;
-  int closed = 0;  // For the length of a search; see ClosedNodes.
   std::optional<absl::Time> deadline;
-  LeaseSet leases;
-
-  // --- Kept by the index ---
-  SelectorIndex* index = nullptr;
-  Row row = kNoRow;
-  CapacityIndex* filed_in = nullptr;
-  bool changed = false;                           // To be filed anew.
-  FreeKey filed_key;                              // Under which it is filed.
-  absl::InlinedVector<uint16_t, 4> filed_shares;  // And under what is left of devices in use.
 };
 
 }  // namespace muster::sched

@@ -31,7 +31,7 @@ class NodeRows {
   const Words& live() const { return live_; }  // A bit for each row with a node.
   size_t size() const { return size_; }
   bool Wasteful() const {
-    return nodes_.size() > 4096 + 4 * size_ || (!ordered_ && misplaced_ > 64 + size_ / 8);
+    return nodes_.size() > 4096 + 8 * size_ || (!ordered_ && misplaced_ > 64 + size_ / 8);
   }
 
  private:

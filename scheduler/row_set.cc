@@ -67,7 +67,7 @@ void MatchedRows::Build(const Words& words) {
   size_t count = 0;
   size_t blocks = 0;
   for (const uint64_t word : words) {
-    count += static_cast<size_t>(std::popcount(word));
+    count += CountBits(word);
     blocks += word != 0 ? 1 : 0;
   }
   list_.clear();
@@ -96,7 +96,7 @@ void MatchedRows::Build(const Words& words) {
 
 size_t MatchedRows::Place(size_t block) const {
   const uint64_t before = summary_[block / kBlock] & ((uint64_t{1} << (block % kBlock)) - 1);
-  return ranks_[block / kBlock] + static_cast<size_t>(std::popcount(before));
+  return ranks_[block / kBlock] + CountBits(before);
 }
 
 bool MatchedRows::Contains(Row row) const {

@@ -28,6 +28,15 @@ inline void SetBit(Words& words, size_t bit) {
 }
 inline int LowestBit(uint64_t word) { return std::countr_zero(word); }
 
+// How many bits are set; std::popcount is a call into the compiler's library where the instruction
+// is not known to be there.
+inline size_t CountBits(uint64_t word) {
+  word -= word >> 1 & 0x5555555555555555u;
+  word = (word & 0x3333333333333333u) + (word >> 2 & 0x3333333333333333u);
+  word = (word + (word >> 4)) & 0x0F0F0F0F0F0F0F0Fu;
+  return word * 0x0101010101010101u >> 56;
+}
+
 class RowSet {
  public:
   size_t size() const { return size_; }
@@ -70,7 +79,7 @@ class MatchedRows {
   const Words& summary() const { return summary_; }
   uint64_t word(size_t block) const {  // REQUIRES: !listed(), and its bit in summary().
     const uint64_t before = summary_[block / kBlock] & ((uint64_t{1} << (block % kBlock)) - 1);
-    return words_[ranks_[block / kBlock] + static_cast<size_t>(std::popcount(before))];
+    return words_[ranks_[block / kBlock] + CountBits(before)];
   }
   size_t bytes() const;
 

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "scheduler/base/check.h"
+#include "scheduler/placement_constraints.h"
 #include "scheduler/scheduler_impl.h"
 
 namespace muster::sched {
@@ -16,7 +17,7 @@ void Scheduler::Impl::Step(const Event& event, std::vector<Action>& actions) {
   const size_t first_action = actions.size();
   const bool was_in_grace = InGrace();
   now_ = std::max(now_, event.at);
-  if (was_in_grace && !InGrace()) topology_changed_ = true;
+  if (was_in_grace && !InGrace()) look_at_all_ = true;
   OpenDueChoices();
   GiveUpAdoptions();
   Settle();
@@ -133,10 +134,13 @@ void Scheduler::Impl::On(const Requested& event) {
     }
     return;
   }
-  if (const absl::Status status = Validate(*event.spec); !status.ok()) {
-    actions_->push_back(
-        Rejected{.request = event.request, .reason = std::string(status.message())});
-    return;
+  SchedulingClass* const of = cluster_.FindClass(event.spec);
+  if (of == nullptr) {  // The spec of a class that is known was looked at before.
+    if (const absl::Status status = Validate(*event.spec); !status.ok()) {
+      actions_->push_back(
+          Rejected{.request = event.request, .reason = std::string(status.message())});
+      return;
+    }
   }
   if (waiting_ >= config_.waiting_requests_max) {
     actions_->push_back(
@@ -147,6 +151,14 @@ void Scheduler::Impl::On(const Requested& event) {
     return;
   }
   Request& request = Add(event.request, event.spec);
+  // Nothing that waits could be placed now, so it takes nothing from an older one.
+  if (PlainOrder() && holds_.empty() && quotas_.empty() && !request.of->waits() &&
+      request.of->spec.bundles == 1 && !IsConstrained(request.of->spec)) {
+    request.open = request.of->open_at_first();
+    if (PlaceOne(*request.of, request)) return;
+    request.of->blocked = !config_.sharing.preemption;  // Else it is tried again, with victims.
+    request.open = 1;
+  }
   new_waiting_ = &request;
   Enqueue(request);
 }
@@ -189,7 +201,7 @@ void Scheduler::Impl::On(const LeaseBlocked& event) {
 
 Request* Scheduler::Impl::Find(RequestId id) const {
   const auto found = requests_.find(id);
-  return found == requests_.end() ? nullptr : found->second.get();
+  return found == requests_.end() ? nullptr : *found;
 }
 
 Bundle* Scheduler::Impl::Running(Request* request, int bundle) {
@@ -200,10 +212,16 @@ Bundle* Scheduler::Impl::Running(Request* request, int bundle) {
 }
 
 Request& Scheduler::Impl::Add(RequestId id, const SpecHandle& spec) {
-  std::unique_ptr<Request>& slot = requests_[id];
-  MUSTER_CHECK(slot == nullptr);
-  slot = std::make_unique<Request>();
+  Request* slot = nullptr;
+  if (free_requests_.empty()) {
+    slot = &pool_.emplace_back();
+  } else {
+    slot = free_requests_.back();
+    free_requests_.pop_back();
+  }
   slot->id = id;
+  const bool added = requests_.insert(slot).second;
+  MUSTER_CHECK(added);
   slot->of = cluster_.Use(spec);
   if (slot->of->tenant == nullptr) slot->of->tenant = tenants_.Enter(slot->of->spec.tenant);
   slot->arrival = next_arrival_++;
@@ -229,13 +247,14 @@ void Scheduler::Impl::Forget(Request& request) {
     tenants_.Leave(of->tenant);
     of->tenant = nullptr;
   }
-  requests_.erase(request.id);
+  requests_.erase(&request);
+  request.Reset();
+  free_requests_.push_back(&request);
   cluster_.Unuse(of);
 }
 
 void Scheduler::Impl::Enqueue(Request& request) {
   SchedulingClass& of = *request.of;
-  if (!of.waits()) of.infeasible_reason.clear();  // Nodes may have changed since.
   of.Push(&request);
   ++waiting_;
   of.OpenByTime(now_);  // Choices without `after` are open from the start.
@@ -252,7 +271,7 @@ void Scheduler::Impl::Dequeue(Request& request) {
 void Scheduler::Impl::EndBundle(Request& request, int number) {
   Bundle& bundle = request.bundles[number];
   MUSTER_CHECK(bundle.state == Bundle::State::kRunning);
-  Node& node = *cluster_.FindNode(bundle.placement.node);
+  Node& node = bundle.on != nullptr ? *bundle.on : *cluster_.FindNode(bundle.placement.node);
   node.free.Give(bundle.placement.resources, bundle.placement.devices);
   if (bundle.blocked)
     node.free.AddCpus(-bundle.placement.resources.cpus);  // Lent out: given before.
@@ -290,7 +309,7 @@ void Scheduler::Impl::Adopt(const HeldLease& held, Node& node) {
     }
   }
   if (!request->granted()) {
-    const bool waited = request->of->segments[request->open].contains(request->arrival);
+    const bool waited = request->queued;
     if (waited) Dequeue(*request);
     request->bundles.resize(static_cast<size_t>(request->of->spec.bundles));
     if (waited) WaitForMissing(*request);

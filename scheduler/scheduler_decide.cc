@@ -7,11 +7,22 @@
 #include "scheduler/scheduler_impl.h"
 
 namespace muster::sched {
+namespace {
+
+// For a heap with the first on top.
+bool Later(const SchedulingClass* a, const SchedulingClass* b) {
+  return *b->indexed_key < *a->indexed_key;
+}
+
+}  // namespace
 
 void Scheduler::Impl::Settle() {
-  if (topology_changed_) LookAgainAtAvoided();
+  if (topology_changed_ || look_at_all_) {
+    LookAgainAtAvoided();
+    for (SchedulingClass* of : cluster_.feasibility().TakeChanged()) Touch(*of);
+  }
   takings_left_ = 256;
-  changed_ = !grown_.empty() || !touched_.empty() || topology_changed_;
+  changed_ = !grown_.empty() || !touched_.empty() || topology_changed_ || look_at_all_;
   do {
     LookAtQuotas();
     PlaceAll();
@@ -19,38 +30,79 @@ void Scheduler::Impl::Settle() {
   } while (OpenByFindings() || DropSpareHolds() || TakeFromOthers());
   changed_nodes_.clear();
   SayInfeasible();
+  for (const uint64_t id : touched_) {
+    const auto found = cluster_.classes().find(id);
+    if (found != cluster_.classes().end()) found->second->touched = false;
+  }
   touched_.clear();
   topology_changed_ = false;
+  look_at_all_ = false;
   new_waiting_ = nullptr;
 }
 
 // What could hold a request elsewhere has changed: what it avoids may now be all there is.
 void Scheduler::Impl::LookAgainAtAvoided() {
-  for (const auto& [key, of] : order_) {
+  for (const auto& [id, of] : cluster_.feasibility().counted()) {
     if (of->spec.avoid.empty()) continue;
     of->blocked = false;
     Reindex(*of);
   }
 }
 
+// Classes are tried in order, each once unless it is served. Those that have no room as far as is
+// known are tried only where a node that grew may serve them.
 void Scheduler::Impl::PlaceAll() {
   if (!holds_.empty()) FillHolds();
-  if (config_.sharing.backfill != Backfill::kGreedy || ByShare() || MayPreempt()) {
+  if (!PlainOrder()) {
     PlaceInTurns();
     return;
   }
-  // Without a node that grew, only classes that are not known to be blocked can have room.
-  const absl::btree_map<WaitingKey, SchedulingClass*>& candidates =
-      grown_.empty() ? ready_ : order_;
-  for (auto next = candidates.begin(); next != candidates.end();) {
-    const WaitingKey key = next->first;
-    SchedulingClass& of = *next->second;
-    if (!PlaceHead(of)) of.blocked = true;
-    Reindex(of);
-    next =
-        candidates.upper_bound(key);  // A class that was served comes again, by its next request.
+  std::optional<WaitingKey> tried;
+  FindCandidates(tried);
+  while (true) {
+    const auto next = tried ? ready_.upper_bound(*tried) : ready_.begin();
+    SchedulingClass* of = next == ready_.end() ? nullptr : next->second;
+    if (!candidates_.empty()) {
+      SchedulingClass* const first = candidates_.front();
+      if (of == nullptr || *first->indexed_key < *of->indexed_key) of = first;
+    }
+    if (of == nullptr) break;
+    tried = of->indexed_key;
+    const bool placed = PlaceHead(*of);
+    if (!placed) of->blocked = true;
+    Reindex(*of);
+    // What was placed took room, so that fewer may have some now.
+    if (placed && !grown_.empty()) {
+      FindCandidates(tried);
+    } else if (!candidates_.empty() && candidates_.front() == of) {
+      std::pop_heap(candidates_.begin(), candidates_.end(), Later);
+      candidates_.back()->candidate = false;
+      candidates_.pop_back();
+    }
   }
+  DropCandidates();
   grown_.clear();
+}
+
+void Scheduler::Impl::FindCandidates(std::optional<WaitingKey> tried) {
+  DropCandidates();
+  if (order_.empty()) return;
+  for (const Node* node : grown_) waiting_index_.Candidates(*node, candidates_);
+  if (tried) {
+    const auto done = [&](SchedulingClass* of) {
+      const bool is = !(*tried < *of->indexed_key);
+      if (is) of->candidate = false;
+      return is;
+    };
+    candidates_.erase(std::remove_if(candidates_.begin(), candidates_.end(), done),
+                      candidates_.end());
+  }
+  std::make_heap(candidates_.begin(), candidates_.end(), Later);
+}
+
+void Scheduler::Impl::DropCandidates() {
+  for (SchedulingClass* of : candidates_) of->candidate = false;
+  candidates_.clear();
 }
 
 bool Scheduler::Impl::PlaceHead(SchedulingClass& of) {
@@ -62,7 +114,7 @@ bool Scheduler::Impl::PlaceOne(SchedulingClass& of, Request& head) {
   const std::optional<Room> room = FindRoomFor(of, head);
   if (!room) return false;
   SurveyBefore(of, *room);
-  Dequeue(head);
+  if (head.queued) Dequeue(head);
   PlaceBundle(head, *room);
   Granted(head);
   return true;
@@ -166,6 +218,7 @@ void Scheduler::Impl::PlaceBundle(Request& request, const Room& room) {
                       .choice = room.choice,
                       .resources = needs,
                       .devices = room.node->free.Take(needs)};
+  bundle.on = room.node;
   room.node->leases.emplace(request.id, number);
   Charge(request, bundle.placement, +1);
   request.bundles.push_back(std::move(bundle));
@@ -217,14 +270,15 @@ bool Scheduler::Impl::OpenByFindings() {
   return any;
 }
 
-std::vector<SchedulingClass*> Scheduler::Impl::ClassesToLookAt() const {
+std::vector<SchedulingClass*> Scheduler::Impl::ClassesToLookAt() {
   std::vector<SchedulingClass*> classes;
-  if (topology_changed_) {
+  if (look_at_all_) {
     for (const auto& [key, of] : order_) classes.push_back(of);
     return classes;
   }
+  std::sort(touched_.begin(), touched_.end());
   for (const uint64_t id : touched_) {
-    const auto found = cluster_.classes().find(id);
+    const auto found = cluster_.classes().find(id);  // It may have gone since.
     if (found != cluster_.classes().end() && found->second->waits()) {
       classes.push_back(found->second.get());
     }
@@ -232,10 +286,15 @@ std::vector<SchedulingClass*> Scheduler::Impl::ClassesToLookAt() const {
   return classes;
 }
 
+void Scheduler::Impl::Touch(SchedulingClass& of) {
+  if (of.touched) return;
+  of.touched = true;
+  touched_.push_back(of.id);
+}
+
 void Scheduler::Impl::SayInfeasible() {
   if (InGrace()) return;
   for (SchedulingClass* of : ClassesToLookAt()) {
-    if (topology_changed_) of->infeasible_reason.clear();
     if (of->Feasible()) {
       of->said_infeasible = false;
     } else if (!of->said_infeasible) {
@@ -247,7 +306,10 @@ void Scheduler::Impl::SayInfeasible() {
 }
 
 void Scheduler::Impl::SayInfeasible(SchedulingClass& of, const std::vector<Request*>& to) {
-  if (of.infeasible_reason.empty()) of.infeasible_reason = InfeasibleReason(cluster_, of);
+  if (of.infeasible_reason.empty() || of.reason_topology != cluster_.topology()) {
+    of.infeasible_reason = InfeasibleReason(cluster_, of);
+    of.reason_topology = cluster_.topology();
+  }
   of.said_infeasible = true;
   const bool fail = of.spec.fail_if_infeasible;
   const std::string reason = of.infeasible_reason;  // The class may go with its last request.
@@ -272,11 +334,14 @@ void Scheduler::Impl::Reindex(SchedulingClass& of) {
   } else {
     of.blocked = false;  // Room that comes while none waits is not noted.
     of.said_infeasible = false;
+    cluster_.feasibility().Unwatch(of);
     of.found_no_victims = false;
     of.quota_closed = 0;
     of.quota_limited = false;
-    of.infeasible_reason.clear();  // Nor are nodes that come and go.
+    of.infeasible_reason.clear();
   }
+  if (of.waits()) cluster_.feasibility().Watch(of);
+  waiting_index_.Set(of, of.waits() ? of.head()->open : 0);
   if (of.indexed_key != key) {
     if (of.indexed_key) order_.erase(*of.indexed_key);
     if (key) order_.emplace(*key, &of);

@@ -4,6 +4,7 @@
 // scheduler_report.cc explains and checks, scheduler_snapshot.cc takes all of it out and in again.
 #pragma once
 
+#include <deque>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -11,7 +12,8 @@
 
 #include "absl/container/btree_map.h"
 #include "absl/container/btree_set.h"
-#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
+#include "absl/hash/hash.h"
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "scheduler/cluster.h"
@@ -26,8 +28,22 @@
 #include "scheduler/timeline.h"
 #include "scheduler/turns.h"
 #include "scheduler/victims.h"
+#include "scheduler/waiting_index.h"
 
 namespace muster::sched {
+
+// Requests are looked up by their ids, which they carry themselves.
+struct RequestIdHash {
+  using is_transparent = void;
+  size_t operator()(RequestId id) const { return absl::Hash<RequestId>()(id); }
+  size_t operator()(const Request* request) const { return (*this)(request->id); }
+};
+struct RequestIdEqual {
+  using is_transparent = void;
+  bool operator()(const Request* a, const Request* b) const { return a->id == b->id; }
+  bool operator()(const Request* a, RequestId b) const { return a->id == b; }
+  bool operator()(RequestId a, const Request* b) const { return a == b->id; }
+};
 
 class Scheduler::Impl {
  public:
@@ -85,6 +101,8 @@ class Scheduler::Impl {
   void Settle();  // Until nothing more can be placed, opened or said.
   void LookAgainAtAvoided();
   void PlaceAll();
+  void FindCandidates(std::optional<WaitingKey> tried);
+  void DropCandidates();
   bool PlaceHead(SchedulingClass& of);
   bool PlaceOne(SchedulingClass& of, Request& head);
   bool PlaceGroup(SchedulingClass& of, Request& head);
@@ -96,7 +114,7 @@ class Scheduler::Impl {
   void PlaceBundle(Request& request, const Room& room);
   void TakeBackBundles(Request& request);
   bool OpenByFindings();
-  std::vector<SchedulingClass*> ClassesToLookAt() const;  // Among those that wait.
+  std::vector<SchedulingClass*> ClassesToLookAt();  // Among those that wait.
   void SayInfeasible();
   void SayInfeasible(SchedulingClass& of, const std::vector<Request*>& to);
 
@@ -128,6 +146,10 @@ class Scheduler::Impl {
   void DropHoldsOn(const Node& node);
   void DropHoldsOf(const SchedulingClass& of);
   bool MayPreempt() const;
+  // Classes come by priority and age, and whoever has room gets it.
+  bool PlainOrder() const {
+    return config_.sharing.backfill == Backfill::kGreedy && !ByShare() && !MayPreempt();
+  }
   bool PreemptFor(SchedulingClass& of);
   bool TakeForAll(SchedulingClass& of, LeavingReason reason);
   bool TakeFromOthers();
@@ -159,7 +181,7 @@ class Scheduler::Impl {
   // --- Indexes ---
   void Reindex(SchedulingClass& of);
   void Grew(Node& node);
-  void Touch(SchedulingClass& of) { touched_.insert(of.id); }
+  void Touch(SchedulingClass& of);
 
   const SchedulerConfig config_;
   Cluster cluster_;
@@ -167,7 +189,9 @@ class Scheduler::Impl {
   absl::Time now_ = absl::InfinitePast();
   std::vector<Action>* actions_ = nullptr;  // During Step().
 
-  absl::flat_hash_map<RequestId, std::unique_ptr<Request>> requests_;
+  absl::flat_hash_set<Request*, RequestIdHash, RequestIdEqual> requests_;
+  std::deque<Request> pool_;             // Where requests live.
+  std::vector<Request*> free_requests_;  // Of the pool; they keep their vectors.
   uint64_t next_arrival_ = 1;
   int64_t waiting_ = 0;
 
@@ -188,15 +212,20 @@ class Scheduler::Impl {
   bool quota_used_ = false;                    // Since LookAtQuotas(): a quota has less left,
   bool quota_freed_ = false;                   // or more.
   bool look_again_ = false;                    // A class is to be tried again in this Settle().
-  bool changed_ = false;              // In this Settle(): something may be placed or taken.
+  bool changed_ = false;  // In this Settle(): something may be placed or taken.
+  absl::Time recall_looked_at_ = absl::InfinitePast();  // NextSlice() then.
   int takings_left_ = 0;              // Of TakeFor(), in this Settle(): a bound, whatever happens.
   std::vector<Node*> changed_nodes_;  // Since the last Settle(): that grew.
 
   // Since the last decision:
-  std::vector<Node*> grown_;       // Usable nodes with more room, or labels that may match more.
-  bool topology_changed_ = false;  // Nodes or labels, or the grace is over.
-  absl::btree_set<uint64_t> touched_;  // Classes whose queue or open choices changed.
-  Request* new_waiting_ = nullptr;     // What the event brought.
+  WaitingIndex waiting_index_{cluster_.index()};
+  std::vector<SchedulingClass*> candidates_;  // That may have room on nodes that grew; a heap.
+
+  std::vector<Node*> grown_;        // Usable nodes with more room, or labels that may match more.
+  bool topology_changed_ = false;   // Nodes or labels.
+  bool look_at_all_ = false;        // The grace is over, or the state was loaded.
+  std::vector<uint64_t> touched_;   // Classes whose queue, open choices or feasibility changed.
+  Request* new_waiting_ = nullptr;  // What the event brought.
 };
 
 }  // namespace muster::sched

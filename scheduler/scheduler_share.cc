@@ -11,6 +11,8 @@ namespace muster::sched {
 namespace {
 
 constexpr size_t kHoldsMax = 64;
+// Classes for which nothing can be recalled, before the others are left for another time.
+constexpr int kRecallFailuresMax = 8;
 
 }  // namespace
 
@@ -108,7 +110,7 @@ uint64_t Scheduler::Impl::ClosedChoices(const SchedulingClass& of, int open, boo
 
 void Scheduler::Impl::LookAtQuotas() {
   if (!quota_used_ && !quota_freed_ &&
-      (quotas_.empty() || !(topology_changed_ || !touched_.empty())))
+      (quotas_.empty() || !(topology_changed_ || look_at_all_ || !touched_.empty())))
     return;
   std::vector<SchedulingClass*> classes;
   for (const auto& [key, of] : order_) classes.push_back(of);
@@ -145,7 +147,17 @@ void Scheduler::Impl::PlaceInTurns() {
   }
   const bool strict = backfill == Backfill::kNone;
   Turns turns(tenants_, ByShare());
-  for (const auto& [key, of] : grown_.empty() && !strict ? ready_ : order_) turns.Put(of->head());
+  // What could be taken from others may have grown with a node too, whatever room there is.
+  if (strict || (MayPreempt() && !grown_.empty())) {
+    for (const auto& [key, of] : order_) turns.Put(of->head());
+  } else {
+    for (const auto& [key, of] : ready_) turns.Put(of->head());
+    FindCandidates(std::nullopt);
+    for (SchedulingClass* of : candidates_) {
+      if (!of->indexed_ready) turns.Put(of->head());
+    }
+    DropCandidates();
+  }
   while (Request* const next = turns.Next()) {
     SchedulingClass& of = *next->of;
     if (strict) of.blocked = false;  // What grew while others blocked it was not noted.
@@ -283,14 +295,25 @@ bool Scheduler::Impl::TakeForAll(SchedulingClass& of, LeavingReason reason) {
 
 // Recalls what has had its time slice. True: requests may be placed.
 bool Scheduler::Impl::TakeFromOthers() {
-  if (config_.sharing.time_slice != absl::InfiniteDuration() && waiting_ > 0) {
+  const absl::Time first_over = granted_since_.empty() || waiting_ == 0
+                                    ? absl::InfiniteFuture()
+                                    : granted_since_.begin()->first + config_.sharing.time_slice;
+  const bool more_over = NextSlice() != recall_looked_at_;  // Somebody's slice has ended since.
+  if (first_over <= now_ && (changed_ || more_over)) {
+    recall_looked_at_ = NextSlice();
+    int failures = 0;
     Turns turns(tenants_, ByShare());
     for (const auto& [key, of] : order_) {
       if (of->Feasible()) turns.Put(of->head());
     }
-    while (Request* const next = turns.Next()) {
+    while (failures < kRecallFailuresMax) {
+      Request* const next = turns.Next();
+      if (next == nullptr) break;
       SchedulingClass& of = *next->of;
-      if (!TakeForAll(of, LeavingReason::kRecalled)) continue;
+      if (!TakeForAll(of, LeavingReason::kRecalled)) {
+        ++failures;
+        continue;
+      }
       Reindex(of);
       return true;
     }
@@ -353,6 +376,8 @@ bool Scheduler::Impl::TakeFor(SchedulingClass& of, Request& request, LeavingReas
   for (int choice = 0; choice < request.open && !quotas_.empty(); ++choice) {
     CloseByQuota(of, choice, closed);
   }
+  const ClosedNodes avoided(Avoids(request) ? AvoidedNodes(cluster_, of.spec)
+                                            : std::vector<Node*>{});
   const VictimSearch search(
       {.rank = [&](const Request& victim) { return RankFor(of, reason, victim); },
        .room = [&](const Node& node) { return RoomFor(of, node); },
@@ -361,7 +386,7 @@ bool Scheduler::Impl::TakeFor(SchedulingClass& of, Request& request, LeavingReas
        .longest_first = !preempts});
   // What could be taken on a node grows only with the node.
   const bool only_changed = preempts && of.found_no_victims && of.spec.bundles == 1 &&
-                            !topology_changed_ && !touched_.contains(of.id);
+                            !topology_changed_ && !look_at_all_ && !of.touched;
   const std::optional<Taking> taking =
       search.Find(of, request.open, only_changed ? changed_nodes_ : cluster_.nodes());
   if (preempts) of.found_no_victims = !taking;

@@ -106,7 +106,7 @@ Snapshot Scheduler::Impl::TakeSnapshot() const {
                           .durations = of->durations.values()});
   }
   to.requests.reserve(requests_.size());
-  for (const auto& [id, request] : requests_) to.requests.push_back(RequestOf(*request));
+  for (const Request* request : requests_) to.requests.push_back(RequestOf(*request));
   // They came in no order.
   std::sort(
       to.requests.begin(), to.requests.end(),
@@ -161,8 +161,8 @@ absl::Status Scheduler::Impl::Load(const Snapshot& snapshot, std::vector<Action>
       return Wrong("class ", id, ": idle_since is 0, but no request is of it");
     }
     MUSTER_RETURN_IF_ERROR(CheckQueue(*of));
-    of->said_infeasible = of->waits() && !InGrace() && !of->Feasible();
     Reindex(*of);
+    of->said_infeasible = of->waits() && !InGrace() && !of->Feasible();
   }
   for (const Node* node : cluster_.nodes()) {
     int64_t may_overcommit = 0;
@@ -190,7 +190,7 @@ absl::Status Scheduler::Impl::Load(const Snapshot& snapshot, std::vector<Action>
   for (const SnapshotHold& from : snapshot.holds) MUSTER_RETURN_IF_ERROR(LoadHold(from));
   cluster_.Restore({.next_class = snapshot.next_class, .next_idle = snapshot.next_idle});
   // Nothing follows from this where nothing was edited.
-  topology_changed_ = true;
+  look_at_all_ = true;
   Step({.at = now_, .what = Tick{}}, actions);
   return absl::OkStatus();
 }

@@ -18,7 +18,12 @@ SchedulingClass::SchedulingClass(uint64_t id_in, SpecHandle handle_in)
       spec(*handle),
       nodes_for_choice(spec.choices.size()),
       bundles_for_open(spec.choices.size() + 1),
-      segments(spec.choices.size() + 1) {}
+      witnesses(spec.choices.size()),
+      segments(spec.choices.size() + 1) {
+  while (opens_later() && spec.choices[open_at_first_].after == absl::ZeroDuration()) {
+    ++open_at_first_;
+  }
+}
 
 void SchedulingClass::Count(const Node& node, int64_t sign) {
   for (int i = 0; i < choices(); ++i) {
@@ -77,6 +82,7 @@ Request* SchedulingClass::After(const Request& request) const {
 }
 
 void SchedulingClass::Push(Request* request) {
+  request->queued = true;
   segments[request->open].emplace(request->arrival, request);
   ++waiting;
 }
@@ -84,6 +90,7 @@ void SchedulingClass::Push(Request* request) {
 void SchedulingClass::Erase(Request* request) {
   const size_t erased = segments[request->open].erase(request->arrival);
   MUSTER_CHECK(erased == 1);
+  request->queued = false;
   --waiting;
 }
 

@@ -33,6 +33,7 @@ struct Bundle {
   bool may_overcommit = false;  // It took CPUs back, or joined held.
   bool adopted = false;         // It joined held: when it began is not known.
   Placement placement{};
+  Node* on = nullptr;  // The placement's node, where it is known.
 };
 
 struct Request {
@@ -42,11 +43,19 @@ struct Request {
   absl::Time since{};                              // When it came.
   absl::Time opened_at{};                          // When the last of the open choices opened.
   int open = 1;                                    // Choices 0 to open - 1 are open.
+  bool queued = false;                             // In its class.
   absl::Time avoids_until = absl::InfinitePast();  // Of spec.avoid.
   absl::Duration waited{};                         // Granted: how long it had waited.
   std::vector<Bundle> bundles{};                   // Empty while it waits.
   std::optional<absl::Time> adopt_by{};  // Asked for again, and some of its bundles are missing.
 
+  // As new, for another request.
+  void Reset() {
+    std::vector<Bundle> kept = std::move(bundles);
+    kept.clear();
+    *this = Request{};
+    bundles = std::move(kept);
+  }
   bool granted() const { return !bundles.empty(); }
   absl::Time granted_at() const { return since + waited; }  // REQUIRES: granted().
   bool Has(Bundle::State state) const {
@@ -80,11 +89,16 @@ struct SchedulingClass {
   std::vector<int> selectors{};  // By choice: its number in the SelectorIndex.
   int requests = 0;              // Waiting or granted.
 
-  // --- What the nodes there are could ever hold, all of it free ---
-  std::vector<int64_t> nodes_for_choice{};  // By choice: nodes that could hold a bundle.
-  std::vector<int64_t>
-      bundles_for_open{};  // By number of open choices: bundles, each node counting
-                           // up to spec.bundles; see scheduler.h on filling a node.
+  // --- What the nodes there are could ever hold, all of it free; see Feasibility ---
+  // By choice: nodes that could hold a bundle; of a plain class, whether there is one.
+  std::vector<int64_t> nodes_for_choice{};
+  // By number of open choices: bundles, each node counting up to spec.bundles; see scheduler.h on
+  // filling a node. Of a plain class, whether there is a node.
+  std::vector<int64_t> bundles_for_open{};
+  std::vector<Node*> witnesses{};  // By choice, of a plain class. Null: none there, or not known.
+  bool watched = false;            // All of this is kept up to date: it waits.
+  bool witnessed = false;          // A null witness means that there is none.
+  bool may_have_changed = false;   // Since the scheduler asked.
   void Count(const Node& node, int64_t sign);  // Adds or takes away what a node could hold.
   bool Feasible(int open) const { return bundles_for_open[open] >= spec.bundles; }
   bool Feasible() const { return Feasible(choices()); }
@@ -93,6 +107,8 @@ struct SchedulingClass {
 
   // --- The queue ---
   int choices() const { return static_cast<int>(spec.choices.size()); }
+  int open_at_first() const { return open_at_first_; }  // Choices that open with the request.
+  bool opens_later() const { return open_at_first_ < choices(); }
   bool waits() const { return waiting > 0; }
   Request* head() const;                         // Null where none waits.
   int64_t Before(const Request& request) const;  // How many wait in front of it.
@@ -115,16 +131,23 @@ struct SchedulingClass {
   // --- Kept by the scheduler ---
   DurationHistory durations{};  // Of its leases that finished.
   bool blocked = false;  // The head has no room on any node that has not grown since it was tried.
-  bool said_infeasible = false;     // To all that wait.
-  std::string infeasible_reason{};  // Empty: to be made.
-  Tenant* tenant = nullptr;         // While it has requests.
-  bool quota_limited = false;       // A quota closes nodes to an open choice of the head,
-  uint64_t quota_closed = 0;        // and, by choice, all nodes that could hold it. Bits.
-  bool found_no_victims = false;    // As `blocked`, for what could be taken from others.
+  bool said_infeasible = false;          // To all that wait.
+  std::string infeasible_reason{};       // Empty: to be made.
+  uint64_t reason_topology = 0;          // When infeasible_reason was made.
+  std::vector<uint32_t> waiting_bits{};  // By open choice of the head; see WaitingIndex.
+  bool candidate = false;                // Listed as one that may have room.
+  bool touched = false;                  // Listed as one whose queue or open choices changed.
+  Tenant* tenant = nullptr;              // While it has requests.
+  bool quota_limited = false;            // A quota closes nodes to an open choice of the head,
+  uint64_t quota_closed = 0;             // and, by choice, all nodes that could hold it. Bits.
+  bool found_no_victims = false;         // As `blocked`, for what could be taken from others.
   std::optional<WaitingKey> indexed_key{};
   std::optional<WaitingKey> indexed_ready{};
   std::optional<absl::Time> indexed_due{};
   std::optional<uint64_t> idle_since{};
+
+ private:
+  int open_at_first_ = 1;
 };
 
 }  // namespace muster::sched

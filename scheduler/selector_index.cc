@@ -10,6 +10,7 @@ namespace muster::sched {
 namespace {
 
 constexpr size_t kChangesMax = 8192;
+constexpr size_t kAlikeMin = 16;  // Nodes for each combination of values.
 
 void Intersect(Words& words, const Words& with) {
   for (size_t i = 0; i < words.size(); ++i) words[i] &= i < with.size() ? with[i] : 0;
@@ -205,8 +206,8 @@ std::vector<uint32_t> SelectorIndex::Alike(const Node& node) const {
   return alike;
 }
 
-// The keys that selectors name most, as long as there are enough nodes for each combination of
-// their values to fill a block.
+// The keys that selectors name most, as long as there are some nodes for each combination of their
+// values. A block that is filled in part costs less than one of which a selector matches a part.
 std::vector<LabelKeyId> SelectorIndex::ChooseAlikeKeys() const {
   std::vector<LabelKeyId> keys;
   for (LabelKeyId key = 0; key < asked_for_.size(); ++key) {
@@ -217,7 +218,7 @@ std::vector<LabelKeyId> SelectorIndex::ChooseAlikeKeys() const {
   size_t combinations = 1;
   std::vector<LabelKeyId> chosen;
   for (const LabelKeyId key : keys) {
-    if (combinations * labels_.values_of(key) * kBlock > rows_.size()) continue;
+    if (combinations * labels_.values_of(key) * kAlikeMin > rows_.size()) continue;
     combinations *= labels_.values_of(key);
     chosen.push_back(key);
   }

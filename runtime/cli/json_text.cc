@@ -40,6 +40,16 @@ Json ResourcesOf(const v1::NodeStatus& node) {
   return resources;
 }
 
+Json UsedOf(const v1::Resources& used) {
+  Json json = {{"cpus", Amount(used.cpus())},
+               {"gpus", Amount(used.gpus())},
+               {"memory_bytes", used.memory_bytes()}};
+  for (const v1::NamedAmount& custom : used.custom()) {
+    if (!json.contains(custom.name())) json[custom.name()] = Amount(custom.amount());
+  }
+  return json;
+}
+
 Json NodeOf(const v1::NodeStatus& node) {
   Json labels = Json::object();
   for (const v1::Entry& label : node.labels()) labels[label.key()] = label.value();
@@ -87,13 +97,38 @@ std::string StatusJson(const v1::StatusReply& reply) {
          {"choices", ChoicesOf(row.choices())},
          {"why", row.why()}});
   }
-  return Dump({{"head",
-                {{"address", reply.address()},
-                 {"version", reply.version()},
-                 {"uptime_s", Seconds(reply.uptime_ns())},
-                 {"pid", reply.pid()}}},
-               {"nodes", NodesOf(reply.nodes())},
-               {"waiting", waiting}});
+  Json tenants = Json::array();
+  for (const v1::TenantStatus& row : reply.tenants()) {
+    tenants.push_back({{"tenant", row.name()},
+                       {"weight", static_cast<double>(row.weight_milli()) / 1000},
+                       {"share", static_cast<double>(row.share_billionths()) / 1e9},
+                       {"leases", row.leases()},
+                       {"waiting", row.waiting()},
+                       {"used", UsedOf(row.used())}});
+  }
+  Json quotas = Json::array();
+  for (const v1::QuotaStatus& row : reply.quotas()) {
+    Json limits = Json::object();
+    for (const v1::QuotaStatus::Limit& limit : row.limits()) {
+      const bool memory = limit.resource() == "memory";
+      limits[limit.resource()] = {{"used", memory ? Json(limit.used()) : Amount(limit.used())},
+                                  {"limit", memory ? Json(limit.limit()) : Amount(limit.limit())}};
+    }
+    quotas.push_back({{"quota", row.name()},
+                      {"tenant", row.tenant()},
+                      {"job", row.job()},
+                      {"selector", row.selector()},
+                      {"limits", limits}});
+  }
+  return Dump(
+      {{"head",
+        {{"address", reply.address()},
+         {"version", reply.version()},
+         {"uptime_s", Seconds(reply.uptime_ns())},
+         {"pid", reply.pid()}}},
+       {"nodes", NodesOf(reply.nodes())},
+       {"waiting", waiting},
+       {"sharing", {{"policy", reply.sharing()}, {"tenants", tenants}, {"quotas", quotas}}}});
 }
 
 std::string NodesJson(const v1::StatusReply& reply) { return Dump(NodesOf(reply.nodes())); }

@@ -63,6 +63,9 @@ class RunningHead final : public Head, public HeadListener {
     config.on_event = [this](const sched::Event& event) {
       if (recorder_ != nullptr) recorder_->Record(event);
     };
+    config.sharing = options_.sharing;
+    config.tenants = options_.tenants;
+    config.quotas = options_.quotas;
     core_ = std::make_unique<HeadCore>(config);
     if (!options_.record_events.empty()) {
       absl::StatusOr<std::unique_ptr<snapshot::EventRecorder>> recorder =

@@ -16,6 +16,7 @@ sched::SchedulerConfig SchedulerConfigOf(const HeadConfig& config) {
   scheduler.infeasible_grace = config.infeasible_grace;
   scheduler.decisions_kept = config.decisions_kept;
   scheduler.decision_detail = config.decision_detail;
+  scheduler.sharing = config.sharing;
   return scheduler;
 }
 
@@ -26,7 +27,15 @@ HeadCore::HeadCore(HeadConfig config)
       scheduler_(SchedulerConfigOf(config_)),
       store_(config_.store_bytes_max),
       ended_(config_.ended_requests_kept),
-      now_(config_.start) {}
+      now_(config_.start) {
+  std::vector<sched::Action> none;  // Nothing waits yet.
+  for (const sched::TenantSet& tenant : config_.tenants) {
+    scheduler_.Step({.at = now_, .what = tenant}, none);
+  }
+  for (const sched::Quota& quota : config_.quotas) {
+    scheduler_.Step({.at = now_, .what = sched::QuotaSet{quota}}, none);
+  }
+}
 
 void HeadCore::Step(const Event& event, std::vector<Action>& actions) {
   MUSTER_CHECK(event.at >= now_);

@@ -52,6 +52,9 @@ struct HeadConfig {
   absl::Duration infeasible_grace = absl::Seconds(2);
   // How long a request of which some ranks came back waits for the nodes of the others.
   absl::Duration adoption_timeout = absl::Seconds(30);
+  sched::SharingConfig sharing{};  // How the cluster is shared; see scheduler/sharing.h.
+  std::vector<sched::TenantSet> tenants{};
+  std::vector<sched::Quota> quotas{};
   size_t store_bytes_max = 64 << 20;
   int prestart_nodes_max = 4;
   int lost_nodes_max = 1000;  // Remembered, to fence them.
@@ -171,8 +174,9 @@ class HeadCore {
 
   // Drivers (head_drivers.cc).
   void OnHello(ConnectionId connection, const v1::DriverHello& hello);
-  static absl::StatusOr<sched::SpecHandle> SpecOf(Driver& driver, const v1::LeaseRequest& message);
-  void OnRequest(Driver& driver, const v1::LeaseRequest& request);
+  // Fills in whose it is.
+  absl::StatusOr<sched::SpecHandle> SpecOf(Driver& driver, v1::LeaseRequest& message);
+  void OnRequest(Driver& driver, v1::LeaseRequest request);
   void OnCancel(Driver& driver, uint64_t number);
   void OnReturn(Driver& driver, const v1::ReturnLease& message);
   void OnKill(Driver& driver, const v1::KillLease& message);
@@ -201,6 +205,7 @@ class HeadCore {
 
   // Reports (head_report.cc).
   void OnFound(ConnectionId connection, const v1::TasksFound& found);
+  void FillSharing(v1::StatusReply& reply) const;
   void AnswerIfComplete(uint64_t query, bool now);
   v1::ExplainReply MakeReply(const Query& query) const;
   void FillWaiting(const v1::FoundTask& task, uint64_t driver, v1::ExplainReply& reply) const;

@@ -17,6 +17,8 @@ void ClusterSim::StartHead() {
   config.address = "head:6379";
   config.start = clock_.now();
   config.node_timeout = plan_.node_timeout;
+  config.sharing = plan_.sharing;
+  config.tenants.push_back({.tenant = "t1", .weight_milli = 2000});
   head_->core = std::make_unique<head::HeadCore>(config);
   open_questions_ = 0;
   Note("head", 0, "starts");
