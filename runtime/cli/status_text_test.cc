@@ -209,7 +209,12 @@ TEST(JsonTextTest, StatusHasWhatIsPromised) {
       ],
       "why": "L4+spot: 1 node, draining; L4: opens in 1m19s"
     }
-  ]
+  ],
+  "sharing": {
+    "policy": "",
+    "tenants": [],
+    "quotas": []
+  }
 }
 )");
 }

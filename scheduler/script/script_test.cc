@@ -47,8 +47,9 @@ TEST(ScriptTest, ErrorsNameTheLineAndWhatIsAllowed) {
   EXPECT_EQ(
       ErrorOf("\nfoo node=1"),
       "2: \"foo\" is unknown; allowed: at, join, change, unreachable, reachable, drain, lost, "
-      "request, finish, block, unblock, cancel, explain, status, config, held, tenant, quota, "
-      "quota_removed");
+      "request, finish, block, unblock, cancel, explain, estimate, whatif, decision, status, "
+      "config, "
+      "held, tenant, quota, quota_removed");
   EXPECT_EQ(
       ErrorOf("join node=1 colour=red"),
       "1: \"colour\" is unknown; allowed: node, name, cpus, gpus, memory, resource.*, labels");

@@ -66,7 +66,8 @@ TEST(FlatYamlTest, AListOfMapsStandsBelowItsKey) {
                                  ElementsAre(Pair("cpus", "2"))));
   const std::string wanted = "line 1: a cluster file is a map with the one key \"nodes\"";
   EXPECT_EQ(MapsError("node: []"), wanted);
-  EXPECT_EQ(MapsError("nodes: []\nhead: 1"), wanted);
+  EXPECT_EQ(MapsError("nodes: []\nhead: 1"),
+            "line 2: a cluster file is a map with the one key \"nodes\"");
   EXPECT_EQ(MapsError(""), wanted);
   EXPECT_EQ(MapsError("nodes: 3"), "line 1: \"nodes\" must be a list");
   EXPECT_EQ(MapsError("nodes:\n- gpus=1\n"),
