@@ -132,6 +132,8 @@ class QuietListener : public HeadListener {
   void OnWorkerClosed(ConnectionId) override {}
   void OnStatus(v1::StatusRequest, std::function<void(v1::StatusReply)>) override {}
   void OnExplain(v1::ExplainRequest, std::function<void(v1::ExplainReply)>) override {}
+  void OnDecisions(v1::DecisionsRequest, std::function<void(v1::DecisionsReply)>) override {}
+  void OnSnapshot(v1::SnapshotRequest, std::function<void(v1::SnapshotReply)>) override {}
   void OnStop(v1::StopRequest, std::function<void(v1::StopReply)>) override {}
 };
 

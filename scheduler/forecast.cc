@@ -8,24 +8,18 @@
 #include "scheduler/base/check.h"
 
 namespace muster::sched {
-namespace {
-
-template <typename Spec>
-absl::Duration ExpectedDuration(const Spec& spec) {
-  if constexpr (requires { spec.expected_duration; }) return spec.expected_duration;
-  return absl::InfiniteDuration();
-}
-
-}  // namespace
 
 std::string ToText(const StartEstimate& estimate, absl::Time now) {
   switch (estimate.when) {
     case StartEstimate::When::kUnknown:
-      if (estimate.unknown == 0) return "unknown: nothing that is expected to happen makes room";
-      return absl::StrCat("unknown: ", estimate.unknown,
-                          estimate.unknown == 1 ? " lease without an expected duration holds"
-                                                : " leases without an expected duration hold",
-                          " what it needs");
+      return absl::StrCat("unknown: ",
+                          estimate.unknown == 0 ? "nothing that is expected to happen makes room"
+                          : estimate.unknown == 1
+                              ? "1 lease without an expected duration holds what it needs"
+                              : absl::StrCat(estimate.unknown,
+                                             " leases without an expected duration hold what "
+                                             "it needs"),
+                          estimate.reason.empty() ? "" : "; ", estimate.reason);
     case StartEstimate::When::kInfeasible:
       return absl::StrCat("never: ", estimate.reason);
     case StartEstimate::When::kGone:
@@ -86,7 +80,7 @@ absl::StatusOr<std::unique_ptr<Forecast>> Forecast::Make(const Snapshot& snapsho
 
 std::optional<Forecast::Length> Forecast::LengthOf(const RequestSpec& spec,
                                                    const DurationHistory& history) {
-  if (const absl::Duration expected = ExpectedDuration(spec); expected < absl::InfiniteDuration()) {
+  if (const absl::Duration expected = spec.expected_duration; expected < absl::InfiniteDuration()) {
     return Length{.duration = expected};
   }
   if (const std::optional<absl::Duration> median = history.Median()) {
@@ -148,6 +142,7 @@ std::vector<StartEstimate> Forecast::Run(const std::vector<RequestId>& requests)
         estimate.when = StartEstimate::When::kTooFar;
       } else {
         estimate.unknown = CountUnknown(id);
+        if (waits) estimate.reason = absl::StrJoin(waits->between_jobs, "; ");
       }
     }
     estimates.push_back(estimate);

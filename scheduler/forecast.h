@@ -49,7 +49,7 @@ struct StartEstimate {
   std::string because{};  // What makes room: "request 4 (Train) on 6f1c2a is expected to end".
   int64_t guessed = 0;    // Ends before it that were guessed from what earlier leases took.
   int64_t unknown = 0;    // kUnknown: leases without a known end on nodes that it could use.
-  std::string reason{};   // kInfeasible, kGone: why.
+  std::string reason{};   // kInfeasible, kGone: why. kUnknown: what stands before it besides.
 };
 
 // "in about 3m20s on 6f1c2a, choice 1 (any node), GPU 0, when request 4 (Train) is expected to

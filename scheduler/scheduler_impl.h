@@ -212,7 +212,8 @@ class Scheduler::Impl {
   bool quota_used_ = false;                    // Since LookAtQuotas(): a quota has less left,
   bool quota_freed_ = false;                   // or more.
   bool look_again_ = false;                    // A class is to be tried again in this Settle().
-  bool changed_ = false;              // In this Settle(): something may be placed or taken.
+  bool changed_ = false;  // In this Settle(): something may be placed or taken.
+  absl::Time recall_looked_at_ = absl::InfinitePast();  // NextSlice() then.
   int takings_left_ = 0;              // Of TakeFor(), in this Settle(): a bound, whatever happens.
   std::vector<Node*> changed_nodes_;  // Since the last Settle(): that grew.
 

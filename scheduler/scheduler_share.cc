@@ -11,6 +11,8 @@ namespace muster::sched {
 namespace {
 
 constexpr size_t kHoldsMax = 64;
+// Classes for which nothing can be recalled, before the others are left for another time.
+constexpr int kRecallFailuresMax = 8;
 
 }  // namespace
 
@@ -293,14 +295,25 @@ bool Scheduler::Impl::TakeForAll(SchedulingClass& of, LeavingReason reason) {
 
 // Recalls what has had its time slice. True: requests may be placed.
 bool Scheduler::Impl::TakeFromOthers() {
-  if (config_.sharing.time_slice != absl::InfiniteDuration() && waiting_ > 0) {
+  const absl::Time first_over = granted_since_.empty() || waiting_ == 0
+                                    ? absl::InfiniteFuture()
+                                    : granted_since_.begin()->first + config_.sharing.time_slice;
+  const bool more_over = NextSlice() != recall_looked_at_;  // Somebody's slice has ended since.
+  if (first_over <= now_ && (changed_ || more_over)) {
+    recall_looked_at_ = NextSlice();
+    int failures = 0;
     Turns turns(tenants_, ByShare());
     for (const auto& [key, of] : order_) {
       if (of->Feasible()) turns.Put(of->head());
     }
-    while (Request* const next = turns.Next()) {
+    while (failures < kRecallFailuresMax) {
+      Request* const next = turns.Next();
+      if (next == nullptr) break;
       SchedulingClass& of = *next->of;
-      if (!TakeForAll(of, LeavingReason::kRecalled)) continue;
+      if (!TakeForAll(of, LeavingReason::kRecalled)) {
+        ++failures;
+        continue;
+      }
       Reindex(of);
       return true;
     }
@@ -363,6 +376,8 @@ bool Scheduler::Impl::TakeFor(SchedulingClass& of, Request& request, LeavingReas
   for (int choice = 0; choice < request.open && !quotas_.empty(); ++choice) {
     CloseByQuota(of, choice, closed);
   }
+  const ClosedNodes avoided(Avoids(request) ? AvoidedNodes(cluster_, of.spec)
+                                            : std::vector<Node*>{});
   const VictimSearch search(
       {.rank = [&](const Request& victim) { return RankFor(of, reason, victim); },
        .room = [&](const Node& node) { return RoomFor(of, node); },

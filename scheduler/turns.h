@@ -22,10 +22,12 @@ class Turns {
 
   void Put(Request* request) {
     waiting_.push_back(EntryOf(request));
-    std::push_heap(waiting_.begin(), waiting_.end(), Later);
+    if (is_heap_) std::push_heap(waiting_.begin(), waiting_.end(), Later);
   }
 
   Request* Next() {  // Taken out; null: none is left.
+    if (!is_heap_) std::make_heap(waiting_.begin(), waiting_.end(), Later);
+    is_heap_ = true;
     while (!waiting_.empty()) {
       std::pop_heap(waiting_.begin(), waiting_.end(), Later);
       const Entry entry = waiting_.back();
@@ -58,7 +60,8 @@ class Turns {
 
   const Tenants& tenants_;
   const bool by_share_;
-  std::vector<Entry> waiting_;  // A heap.
+  bool is_heap_ = false;  // From the first Next() on.
+  std::vector<Entry> waiting_;
 };
 
 }  // namespace muster::sched

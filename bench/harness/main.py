@@ -20,6 +20,7 @@ EPILOG = """examples:
   scripts/bench                               all of them
   scripts/bench --quick scheduler             a rough figure of the decisions' cost, in seconds
   scripts/bench --json peers.json peers       muster beside Ray, figures to a file
+  scripts/bench --data traces philly          the policies over a trace of jobs
   scripts/bench --only-peer peers             Ray alone, where muster is not built
 
 exit codes: 0 done; 1 a bench failed (the others went on); 2 wrong usage
@@ -57,6 +58,9 @@ def parser(names: list[str]) -> argparse.ArgumentParser:
         "--json",
         metavar="FILE",
         help="also write the records there; - is stdout, without the table",
+    )
+    result.add_argument(
+        "--data", metavar="DIR", help="a folder of traces, for the benches that replay one"
     )
     result.add_argument("--no-build", action="store_true", help="take build/release as it is")
     result.add_argument(
@@ -103,7 +107,7 @@ def main(arguments: list[str]) -> int:
             print(f"bench: cannot write {flags.json}: {error.strerror}", file=sys.stderr)
             return EXIT_USAGE
 
-    context = Context(quick=flags.quick, build=not flags.no_build, only_peer=flags.only_peer)
+    context = Context(quick=flags.quick, build=not flags.no_build, only_peer=flags.only_peer, data=flags.data)
     wanted = [name for name in names if name in flags.names] if flags.names else names
     try:
         records, all_went_well = run_benches(wanted, context)

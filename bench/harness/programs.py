@@ -36,6 +36,7 @@ class Context:
     quick: bool = False
     build: bool = True
     only_peer: bool = False
+    data: str | None = None  # A folder of traces.
 
     def progress(self, text: str) -> None:
         print(f"bench: {text}", file=sys.stderr, flush=True)

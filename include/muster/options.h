@@ -101,7 +101,12 @@ struct TaskOptions {
   absl::Duration timeout =
       absl::InfiniteDuration();  // Of each run, from its start; no retry after it.
   OnInfeasible on_infeasible = OnInfeasible::kWait;
-  int priority = 0;  // Higher comes first.
+  int priority = 0;  // Higher comes first, and may end what is lower; see preemptible.
+  // A hint for backfill and start estimates, never a limit; infinite: not known.
+  absl::Duration expected_duration = absl::InfiniteDuration();
+  // May be told to leave for work of higher priority, or for others after a time slice. What that
+  // ends is run again, and costs no retry and no restart.
+  bool preemptible = true;
 };
 
 struct GroupOptions {
@@ -128,6 +133,10 @@ struct InitOptions {
   std::optional<double> num_cpus = std::nullopt;
   std::optional<int> num_gpus = std::nullopt;
   std::map<std::string, std::string> labels = {};
+  // Whose work this is, for fair shares and quotas: a team or user, and one application of it.
+  // Empty: MUSTER_TENANT and MUSTER_JOB, or without them the default tenant and no job.
+  std::string tenant = {};
+  std::string job = {};
 };
 
 }  // namespace muster

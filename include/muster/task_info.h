@@ -27,7 +27,10 @@ struct TaskInfo {
   int choice = 0;                                  // Which choice was granted; 0 is the primary.
   int attempt = 0;                                 // 0 is the first.
   std::optional<absl::Time> deadline =
-      std::nullopt;  // When the node goes away, where that is known.
+      std::nullopt;  // By when it is to have saved its work and ended, where that is known.
+  // Why it is to end before its work is done: "draining", "unhealthy", "preempted", "recalled" or
+  // "return_to_preferred", with the reason after ": ". Empty while it may stay.
+  std::string leaving_because = {};
 
   // Whether Cancel() was called; a long task looks at it now and then and returns early.
   bool cancelled() const { return internal::CurrentTaskCancelled(); }

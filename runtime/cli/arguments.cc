@@ -40,6 +40,7 @@ class Arguments::Impl {
     std::string shows;
     std::string help;
     bool several = false;
+    bool optional = false;
     Take take{};
     CLI::Option* option = nullptr;
     std::vector<std::string> values{};
@@ -90,7 +91,10 @@ class Arguments::Impl {
                                     ? name
                                     : absl::StrCat(name, " ", known->shows);
       rows.emplace_back(shown, known->help);
-      if (known->name.empty()) absl::StrAppend(&usage, " ", known->shows);
+      if (known->name.empty()) {
+        absl::StrAppend(&usage, " ",
+                        known->optional ? absl::StrCat("[", known->shows, "]") : known->shows);
+      }
     }
     absl::StrAppend(&usage, " [options]\n");
     rows.emplace_back("-h,--help", "this text");
@@ -135,7 +139,7 @@ class Arguments::Impl {
       if (known->option != nullptr && known->shows.empty() && known->option->count() > 0)
         known->values = {"true"};
       if (known->values.size() > 1 && !known->several) return absl::StrCat(name, " is given twice");
-      if (known->name.empty() && known->values.empty()) {
+      if (known->name.empty() && known->values.empty() && !known->optional) {
         return absl::StrCat(name, " is missing; see muster ", command_, " --help");
       }
       for (const std::string& value : known->values) {
@@ -224,6 +228,18 @@ void Arguments::Duration(absl::string_view name, absl::string_view shows, absl::
 
 void Arguments::Positional(absl::string_view shows, absl::string_view help, std::string* value) {
   Text("", shows, help, value);
+}
+
+void Arguments::OptionalPositional(absl::string_view shows, absl::string_view help,
+                                   std::string* value) {
+  impl_->Add({.name = "",
+              .shows = std::string(shows),
+              .help = std::string(help),
+              .optional = true,
+              .take = [value](const std::string& text) {
+                *value = text;
+                return std::string();
+              }});
 }
 
 std::optional<int> Arguments::Parse(const std::vector<std::string>& arguments) {

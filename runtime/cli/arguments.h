@@ -40,6 +40,9 @@ class Arguments {
   // Must be given; in the order of these calls.
   void Positional(absl::string_view shows, absl::string_view help, std::string* value);
 
+  // After the others; may be left out.
+  void OptionalPositional(absl::string_view shows, absl::string_view help, std::string* value);
+
   // The exit code where the command is over: help was asked for (0), or something is wrong (2).
   std::optional<int> Parse(const std::vector<std::string>& arguments);
 

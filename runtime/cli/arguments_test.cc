@@ -114,6 +114,26 @@ TEST(ArgumentsTest, HelpWinsOverWhatIsWrongAndShowsNoHiddenOption) {
             "  muster try this\n");
 }
 
+TEST(ArgumentsTest, OptionalPositionalMayBeLeftOut) {
+  for (const std::vector<std::string>& given :
+       {std::vector<std::string>{}, {"a"}, {"a", "b"}, {"a", "b", "c"}}) {
+    Arguments arguments("try", "Tries.", {"muster try"});
+    std::string first = "-";
+    std::string second = "-";
+    arguments.OptionalPositional("FIRST", "one", &first);
+    arguments.OptionalPositional("SECOND", "another", &second);
+    EXPECT_THAT(arguments.Help(),
+                ::testing::HasSubstr("Usage: muster try [FIRST] [SECOND] [options]"));
+    ::testing::internal::CaptureStderr();
+    const std::optional<int> code = arguments.Parse(given);
+    const std::string said = ::testing::internal::GetCapturedStderr();
+    EXPECT_EQ(code.has_value(), given.size() == 3) << said;
+    if (code.has_value()) continue;
+    EXPECT_EQ(first, given.empty() ? "-" : "a");
+    EXPECT_EQ(second, given.size() < 2 ? "-" : "b");
+  }
+}
+
 TEST(ArgumentsTest, DurationsHaveAUnitOrAreSeconds) {
   EXPECT_THAT(ParseDuration("10s"), Optional(absl::Seconds(10)));
   EXPECT_THAT(ParseDuration("10"), Optional(absl::Seconds(10)));

@@ -26,6 +26,7 @@ int RunSelector(const std::vector<std::string>& arguments);
 int RunStatus(const std::vector<std::string>& arguments);
 int RunUp(const std::vector<std::string>& arguments);
 int RunVersion(const std::vector<std::string>& arguments);
+int RunWhatIf(const std::vector<std::string>& arguments);
 int RunWorker(const std::vector<std::string>& arguments);
 
 }  // namespace muster::cli

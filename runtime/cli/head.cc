@@ -10,14 +10,19 @@
 #include "runtime/cli/ask.h"
 #include "runtime/cli/command.h"
 #include "runtime/cli/daemon.h"
+#include "runtime/cli/history_options.h"
+#include "runtime/cli/sharing_options.h"
 #include "runtime/wire/protocol.h"
 
 namespace muster::cli {
 
 int RunHead(const std::vector<std::string>& given) {
-  Arguments arguments(
-      "head", "Runs a head in the foreground, until SIGTERM, SIGINT or muster down.",
-      {"muster head", "MUSTER_AUTH_TOKEN_PATH=/etc/muster/token muster head --host 0.0.0.0"});
+  Arguments arguments("head",
+                      "Runs a head in the foreground, until SIGTERM, SIGINT or muster down.",
+                      {"muster head",
+                       "muster head --fair-share research=2 --quota h100:tenant=research,gpus=8,"
+                       "ray.io/accelerator-type=H100",
+                       "MUSTER_AUTH_TOKEN_PATH=/etc/muster/token muster head --host 0.0.0.0"});
   head::HeadOptions options;
   DaemonOptions daemon;
   arguments.Text("--host", "HOST",
@@ -28,10 +33,18 @@ int RunHead(const std::vector<std::string>& given) {
   arguments.Duration("--node-timeout", "TIME",
                      "a node is lost after so long without a sign of life (default 10s)",
                      &options.node_timeout);
+  HistoryOptions history;
+  AddHistoryOptions(arguments, &history);
+  SharingOptions sharing;
+  AddSharingOptions(arguments, &sharing);
   AddDaemonOptions(arguments, &daemon);
   if (const std::optional<int> over = arguments.Parse(given)) return *over;
+  if (absl::Status status = Apply(history, options); !status.ok())
+    return arguments.Wrong(status.message());
   if (options.node_timeout < absl::Seconds(1))
     return arguments.Wrong("--node-timeout: must be 1s or more");
+  if (absl::Status status = Apply(sharing, options); !status.ok())
+    return arguments.Wrong(status.message());
   if (absl::Status status = SetUpDaemon("head", daemon); !status.ok())
     return arguments.Wrong(status.message());
   if (absl::Status status = CheckMayListen(options.host); !status.ok())

@@ -40,6 +40,16 @@ Json ResourcesOf(const v1::NodeStatus& node) {
   return resources;
 }
 
+Json UsedOf(const v1::Resources& used) {
+  Json json = {{"cpus", Amount(used.cpus())},
+               {"gpus", Amount(used.gpus())},
+               {"memory_bytes", used.memory_bytes()}};
+  for (const v1::NamedAmount& custom : used.custom()) {
+    if (!json.contains(custom.name())) json[custom.name()] = Amount(custom.amount());
+  }
+  return json;
+}
+
 Json NodeOf(const v1::NodeStatus& node) {
   Json labels = Json::object();
   for (const v1::Entry& label : node.labels()) labels[label.key()] = label.value();
@@ -87,13 +97,38 @@ std::string StatusJson(const v1::StatusReply& reply) {
          {"choices", ChoicesOf(row.choices())},
          {"why", row.why()}});
   }
-  return Dump({{"head",
-                {{"address", reply.address()},
-                 {"version", reply.version()},
-                 {"uptime_s", Seconds(reply.uptime_ns())},
-                 {"pid", reply.pid()}}},
-               {"nodes", NodesOf(reply.nodes())},
-               {"waiting", waiting}});
+  Json tenants = Json::array();
+  for (const v1::TenantStatus& row : reply.tenants()) {
+    tenants.push_back({{"tenant", row.name()},
+                       {"weight", static_cast<double>(row.weight_milli()) / 1000},
+                       {"share", static_cast<double>(row.share_billionths()) / 1e9},
+                       {"leases", row.leases()},
+                       {"waiting", row.waiting()},
+                       {"used", UsedOf(row.used())}});
+  }
+  Json quotas = Json::array();
+  for (const v1::QuotaStatus& row : reply.quotas()) {
+    Json limits = Json::object();
+    for (const v1::QuotaStatus::Limit& limit : row.limits()) {
+      const bool memory = limit.resource() == "memory";
+      limits[limit.resource()] = {{"used", memory ? Json(limit.used()) : Amount(limit.used())},
+                                  {"limit", memory ? Json(limit.limit()) : Amount(limit.limit())}};
+    }
+    quotas.push_back({{"quota", row.name()},
+                      {"tenant", row.tenant()},
+                      {"job", row.job()},
+                      {"selector", row.selector()},
+                      {"limits", limits}});
+  }
+  return Dump(
+      {{"head",
+        {{"address", reply.address()},
+         {"version", reply.version()},
+         {"uptime_s", Seconds(reply.uptime_ns())},
+         {"pid", reply.pid()}}},
+       {"nodes", NodesOf(reply.nodes())},
+       {"waiting", waiting},
+       {"sharing", {{"policy", reply.sharing()}, {"tenants", tenants}, {"quotas", quotas}}}});
 }
 
 std::string NodesJson(const v1::StatusReply& reply) { return Dump(NodesOf(reply.nodes())); }
@@ -111,18 +146,58 @@ std::string ExplainJson(const v1::ExplainReply& reply) {
   const v1::FoundTask& task = reply.task();
   json["task"] = {{"id", task.task_id()}, {"name", task.name()}, {"state", task.state()}};
   json["text"] = reply.text();
+  if (reply.request() != 0) json["request"] = reply.request();
   if (task.state() == "waiting") {
     json["waited_s"] = Seconds(task.waited_ns());
     json["before_in_class"] = task.before_in_class();
     json["needs"] = reply.needs();
     json["choices"] = ChoicesOf(reply.choices());
     json["what_would_help"] = reply.what_would_help();
+    json["starts"] = reply.starts();
+    json["starts_in_s"] = reply.starts_in_ns() < 0 || reply.starts().empty()
+                              ? Json(nullptr)
+                              : Seconds(reply.starts_in_ns());
   }
   if (!reply.node().empty()) {
     json["node"] = reply.node();
     json["choice"] = reply.choice();
   }
   return Dump(json);
+}
+
+std::string DecisionsJson(const v1::DecisionsReply& reply) {
+  Json list = Json::array();
+  for (const v1::Decision& decision : reply.decisions()) {
+    Json tried = Json::array();
+    for (const v1::Decision::Tried& one : decision.tried()) {
+      tried.push_back(
+          {{"choice", one.choice()}, {"selector", one.selector()}, {"found", one.found()}});
+    }
+    Json lost = Json::array();
+    for (const v1::Decision::Loser& one : decision.losers()) {
+      lost.push_back({{"node", one.node()}, {"by", one.by()}});
+    }
+    list.push_back({{"number", decision.number()},
+                    {"ago_s", Seconds(decision.ago_ns())},
+                    {"kind", decision.kind()},
+                    {"request", decision.request()},
+                    {"class", decision.name()},
+                    {"task", decision.task_id()},
+                    {"needs", decision.needs()},
+                    {"node", decision.node()},
+                    {"choice", decision.choice()},
+                    {"choices", decision.choices()},
+                    {"selector", decision.selector()},
+                    {"waited_s", Seconds(decision.waited_ns())},
+                    {"bundles", decision.bundles()},
+                    {"why", decision.why()},
+                    {"surveyed", decision.surveyed()},
+                    {"tried", tried},
+                    {"lost", lost},
+                    {"candidates", decision.candidates()},
+                    {"text", decision.text()}});
+  }
+  return Dump(list);
 }
 
 std::string SelectorJson(const SelectorAnswer& answer) {

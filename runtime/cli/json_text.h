@@ -18,8 +18,14 @@ std::string StatusJson(const v1::StatusReply& reply);
 // "memory_bytes", and the custom ones by name}, "gpu_devices": [{"id", "model", "memory_bytes"}]}]
 std::string NodesJson(const v1::StatusReply& reply);
 // {"found": "one", "none" or "several", "task": {"id", "name", "state"}, "text", "needs",
-// "what_would_help", "choices", "node", "choice", "candidates"}: what is known of them.
+// "what_would_help", "choices", "node", "choice", "candidates", "starts", "starts_in_s",
+// "request"}: what is known of them.
 std::string ExplainJson(const v1::ExplainReply& reply);
+
+// [{"number", "ago_s", "kind", "request", "class", "task", "needs", "node", "choice", "choices",
+// "selector", "waited_s", "bundles", "why", "surveyed", "tried": [{"choice", "selector", "found"}],
+// "lost": [{"node", "by"}], "candidates", "text"}], newest first.
+std::string DecisionsJson(const v1::DecisionsReply& reply);
 
 // {"valid", "error"} or {"valid", "selector": {}, "match", "key", "clause", "why"}.
 struct SelectorAnswer {

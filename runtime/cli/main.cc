@@ -26,7 +26,8 @@ constexpr Command kCommands[] = {
     {"worker", "run a worker: this machine as a node, in the foreground", RunWorker},
     {"status", "show nodes, and what waits and why", RunStatus},
     {"nodes", "show each node in full", RunNodes},
-    {"explain", "say why a task waits", RunExplain},
+    {"explain", "say why a task waits, or why it ran where it did", RunExplain},
+    {"whatif", "say where and when a request could start, also with other nodes", RunWhatIf},
     {"selector", "check a label selector", RunSelector},
     {"version", "say which muster this is", RunVersion},
 };

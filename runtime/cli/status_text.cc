@@ -9,6 +9,7 @@
 #include "absl/strings/str_join.h"
 #include "scheduler/labels.h"
 #include "scheduler/resources.h"
+#include "scheduler/sharing.h"
 
 namespace muster::cli {
 namespace {
@@ -57,6 +58,17 @@ std::string CustomText(const v1::NodeStatus& node) {
   return absl::StrJoin(parts, ", ");
 }
 
+std::string UsesText(const v1::Resources& used) {
+  std::vector<std::string> parts;
+  if (used.cpus() != 0) parts.push_back(absl::StrCat(sched::AmountToText(used.cpus()), " CPU"));
+  if (used.gpus() != 0) parts.push_back(absl::StrCat(sched::AmountToText(used.gpus()), " GPU"));
+  if (used.memory_bytes() != 0) parts.push_back(sched::MemoryToText(used.memory_bytes()));
+  for (const v1::NamedAmount& custom : used.custom()) {
+    parts.push_back(absl::StrCat(sched::AmountToText(custom.amount()), " ", custom.name()));
+  }
+  return parts.empty() ? "nothing" : absl::StrJoin(parts, ", ");
+}
+
 std::string Heading(const v1::StatusReply& reply, const Style& style) {
   uint64_t alive = 0, draining = 0, lost = 0;
   for (const v1::NodeStatus& node : reply.nodes()) {
@@ -92,6 +104,38 @@ std::vector<std::string> DevicesOf(const v1::NodeStatus& node) {
   return lines;
 }
 
+std::string LimitOf(const v1::QuotaStatus::Limit& limit) {
+  const bool memory = limit.resource() == "memory";
+  return absl::StrCat(
+      memory ? sched::MemoryToText(limit.used()) : sched::AmountToText(limit.used()), "/",
+      memory ? sched::MemoryToText(limit.limit()) : sched::AmountToText(limit.limit()), " ",
+      limit.resource());
+}
+
+std::string SharingText(const v1::StatusReply& reply, const Style& style) {
+  std::string text;
+  Table tenants({"TENANT", "WEIGHT", "SHARE", "LEASES", "WAITING", "USES"});
+  for (const v1::TenantStatus& row : reply.tenants()) {
+    tenants.Add({row.name().empty() ? "(default)" : row.name(),
+                 sched::WeightToText(row.weight_milli()),
+                 absl::StrFormat("%.1f%%", static_cast<double>(row.share_billionths()) / 1e7),
+                 absl::StrCat(row.leases()), absl::StrCat(row.waiting()), UsesText(row.used())});
+  }
+  if (reply.tenants_size() > 0) text += tenants.ToText(style);
+  Table quotas({"QUOTA", "OF", "ON", "USED"});
+  for (const v1::QuotaStatus& row : reply.quotas()) {
+    std::vector<std::string> limits;
+    for (const v1::QuotaStatus::Limit& limit : row.limits()) limits.push_back(LimitOf(limit));
+    quotas.Add({row.name(),
+                !row.tenant().empty() ? absl::StrCat("tenant ", row.tenant())
+                : !row.job().empty()  ? absl::StrCat("job ", row.job())
+                                      : "everyone",
+                row.selector(), absl::StrJoin(limits, ", ")});
+  }
+  if (reply.quotas_size() > 0) text += quotas.ToText(style);
+  return text;
+}
+
 }  // namespace
 
 std::string StatusText(const v1::StatusReply& reply, const Style& style) {
@@ -118,6 +162,7 @@ std::string StatusText(const v1::StatusReply& reply, const Style& style) {
   }
   std::string text = Heading(reply, style);
   if (reply.nodes_size() > 0) text += nodes.ToText(style);
+  text += SharingText(reply, style);
   if (reply.waiting_size() > 0) text += waiting.ToText(style);
   return text;
 }

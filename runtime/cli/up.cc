@@ -16,8 +16,10 @@
 #include "runtime/cli/ask.h"
 #include "runtime/cli/command.h"
 #include "runtime/cli/daemon.h"
+#include "runtime/cli/history_options.h"
 #include "runtime/cli/json_text.h"
 #include "runtime/cli/output.h"
+#include "runtime/cli/sharing_options.h"
 #include "runtime/cli/spawn.h"
 #include "runtime/cluster/node_spec.h"
 #include "runtime/wire/head_link.h"
@@ -263,7 +265,9 @@ int RunUp(const std::vector<std::string>& given) {
                   "all other keys are "
                   "labels (default: one node with what this machine has)",
                   &node_texts);
-  arguments.Text("-f,--file", "FILE", "the same in YAML: nodes: [{count: 2, gpus: 1, zone: a}]",
+  arguments.Text("-f,--file", "FILE",
+                 "the same in YAML: nodes: [{count: 2, gpus: 1, zone: a}], and options of "
+                 "muster head, head: {backfill: easy}",
                  &file);
   arguments.Text("--host", "HOST",
                  "where to listen (default 127.0.0.1); others than loopback need a token",
@@ -273,6 +277,10 @@ int RunUp(const std::vector<std::string>& given) {
   arguments.Text("--node-timeout", "TIME",
                  "a node is lost after so long without a sign of life (default 10s)",
                  &node_timeout);
+  HistoryOptions history;
+  AddHistoryOptions(arguments, &history);
+  SharingOptions sharing;
+  AddSharingOptions(arguments, &sharing);
   AddJson(arguments, &json);
   AddDaemonOptions(arguments, &daemon);
   if (const std::optional<int> over = arguments.Parse(given)) return *over;
@@ -282,22 +290,45 @@ int RunUp(const std::vector<std::string>& given) {
     return arguments.Wrong(
         absl::StrCat("--node-timeout=", node_timeout, ": must be a duration of 1s or more"));
   }
+  head::HeadOptions checked;
+  if (absl::Status status = Apply(history, checked); !status.ok())
+    return arguments.Wrong(status.message());
+  if (absl::Status status = Apply(sharing, checked); !status.ok())
+    return arguments.Wrong(status.message());
   if (absl::Status status = SetUpDaemon("up", daemon); !status.ok())
     return arguments.Wrong(status.message());
   if (absl::Status status = CheckMayListen(listen.host); !status.ok())
     return arguments.Wrong(status.message());
   const absl::StatusOr<std::vector<cluster::NodeSpec>> specs = ReadSpecs(node_texts, file);
   if (!specs.ok()) return arguments.Wrong(specs.status().message());
+  std::vector<std::string> from_file;
+  if (!file.empty()) {
+    absl::StatusOr<std::vector<std::string>> read = cluster::ReadHeadOptions(file);
+    if (!read.ok()) return arguments.Wrong(read.status().message());
+    from_file = *std::move(read);
+  }
   absl::StatusOr<std::vector<SpawnOptions>> workers = Workers(*specs);
   if (!workers.ok()) return Failed(workers.status());
 
   DeferInterrupts();
   std::vector<std::string> for_head = {
       absl::StrCat("--node-timeout=", absl::FormatDuration(*timeout))};
+  std::vector<std::string> typed = ToArguments(sharing);
+  for (const std::string& option : from_file) {  // What was typed wins, lists are added to.
+    const std::string name = option.substr(0, option.find('=') + 1);
+    const bool list = name == "--quota=" || name == "--fair-share=";
+    const bool again = std::any_of(typed.begin(), typed.end(), [&](const std::string& other) {
+      return absl::StartsWith(other, name);
+    });
+    if (list || !again) for_head.push_back(option);
+  }
+  for (std::string& option : typed) for_head.push_back(std::move(option));
   if (!daemon.log_level.empty()) {
     for_head.push_back(absl::StrCat("--log-level=", daemon.log_level));
     for (SpawnOptions& worker : *workers) worker.arguments.push_back(for_head.back());
   }
+  const std::vector<std::string> keeps = ForHead(history);
+  for_head.insert(for_head.end(), keeps.begin(), keeps.end());
   LocalCluster cluster;
   if (absl::Status status = cluster.StartHead(listen, for_head); !status.ok()) {
     return Failed(WhyNoHead(status, listen));

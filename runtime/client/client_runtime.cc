@@ -59,6 +59,8 @@ class RunningRuntime final : public ClientRuntime {
     config.hello.set_host_id(host_id_);
     config.hello.set_job(options.job == 0 ? config.driver : options.job);
     *config.hello.mutable_binary() = options.binary;
+    config.hello.set_tenant(options.tenant);
+    config.hello.set_job_name(options.job_name);
     if (options.nested) config.hello.mutable_parent();
     core_ = std::make_unique<DriverCore>(std::move(config));
     const char* transport = getenv("MUSTER_TRANSPORT");

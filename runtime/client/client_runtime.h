@@ -25,7 +25,9 @@ struct RuntimeOptions {
   std::string address;
   std::string program;  // For the head's log: the program's name.
   v1::Binary binary;
-  uint64_t job = 0;  // In an executor: of its lease.
+  std::string tenant;    // Of an outermost driver.
+  std::string job_name;  // For quotas.
+  uint64_t job = 0;      // In an executor: of its lease.
   absl::Duration reconnect_timeout = absl::Seconds(60);
   absl::Duration connect_timeout = absl::Seconds(10);
   bool nested = false;  // In an executor.

@@ -208,6 +208,14 @@ void DriverCore::Finish(TaskNumber number, absl::Status status, Value value) {
     if (task.queued_at != absl::Time{}) --task_class.queued;
   }
   const std::vector<TaskNumber> dependents = std::move(task.dependents);
+  if (const auto lease = leases_.find(task.lease);
+      task.state == TaskState::kPushed && lease != leases_.end()) {
+    ended_.Add({.task = number,
+                .task_class = task.task_class,
+                .request = lease->second->key.request(),
+                .bundle = lease->second->key.bundle(),
+                .failed = !status.ok()});
+  }
   if (!was_cancelled) actions_->push_back(Complete{std::move(task.cookie), status, value});
   tasks_.erase(found);
   if (!was_cancelled) FinishDependents(dependents, number, status, value);
@@ -548,7 +556,8 @@ void DriverCore::UpdateRequests(TaskClass& task_class) {
     const uint64_t request = ++last_request_;
     task_class.requests.insert(request);
     request_class_[request] = task_class.number;
-    SendRequest(request, task_class.number, task_class.spec, "");
+    SendRequest(request, task_class.number, task_class.spec,
+                TaskFor(task_class, task_class.requests.size() - 1));
   }
   // The youngest go first: the oldest have waited longest.
   while (task_class.requests.size() > wanted) {
@@ -559,6 +568,11 @@ void DriverCore::UpdateRequests(TaskClass& task_class) {
     message.mutable_cancel()->set_request(request);
     Tell(std::move(message));
   }
+}
+
+std::string DriverCore::TaskFor(const TaskClass& task_class, size_t place) const {
+  if (place >= task_class.queue.size()) return "";
+  return TaskIdOf(task_class.queue[place]);
 }
 
 std::string DriverCore::FrontName(const TaskClass& task_class) const {

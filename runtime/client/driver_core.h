@@ -36,6 +36,7 @@
 #include "absl/time/time.h"
 #include "muster/v1/cluster.pb.h"
 #include "muster/v1/task.pb.h"
+#include "runtime/client/ended_tasks.h"
 
 namespace muster::client {
 
@@ -294,6 +295,8 @@ class DriverCore {
   void PushTo(TaskClass& task_class, Lease& lease, size_t most);
   size_t DepthOf(const TaskClass& task_class) const;
   void UpdateRequests(TaskClass& task_class);
+  // The id of the task for which the lease is that comes at this place; "" where there is none.
+  std::string TaskFor(const TaskClass& task_class, size_t place) const;
   std::string FrontName(const TaskClass& task_class) const;
   void PrintInfeasible(const std::string& name, const std::string& reason, absl::Time& next);
 
@@ -351,6 +354,7 @@ class DriverCore {
   LeaseNumber last_lease_ = 0;
   absl::Time next_backlog_ = absl::InfiniteFuture();
   absl::flat_hash_map<TaskNumber, std::unique_ptr<Task>> tasks_;  // Looked up only.
+  EndedTasks ended_;
   absl::btree_map<TaskNumber, std::unique_ptr<Group>> groups_;
   absl::btree_map<ClassNumber, std::unique_ptr<TaskClass>> classes_;
   absl::btree_map<LeaseNumber, std::unique_ptr<Lease>> leases_;

@@ -429,6 +429,18 @@ void DriverCore::OnFindTasks(const v1::FindTasks& find) {
         break;
     }
   }
+  ended_.NewestFirst([&](const EndedTask& ended) {
+    if (static_cast<size_t>(answer.tasks_size()) >= kFoundTasksMax) return false;
+    if (!absl::StartsWith(TaskIdOf(ended.task), find.prefix())) return true;
+    v1::FoundTask& found = *answer.add_tasks();
+    found.set_task_id(TaskIdOf(ended.task));
+    found.set_name(classes_.at(ended.task_class)->spec.name());
+    found.set_state(ended.failed ? "failed" : "finished");
+    found.mutable_lease()->set_driver(config_.driver);
+    found.mutable_lease()->set_request(ended.request);
+    found.mutable_lease()->set_bundle(ended.bundle);
+    return true;
+  });
   Tell(std::move(message));
 }
 

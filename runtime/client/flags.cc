@@ -10,6 +10,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/time/time.h"
 #include "scheduler/base/status_macros.h"
+#include "scheduler/choice.h"
 
 namespace muster::client {
 namespace {
@@ -71,15 +72,32 @@ Problem SetLabels(absl::string_view value, InitOptions& options) {
   return "";
 }
 
+Problem SetName(absl::string_view value, std::string& name) {
+  const absl::Status status = sched::ValidateTenantName("name", value);
+  if (value.empty() || !status.ok()) {
+    return "wants a name: printable ASCII without blanks, commas, colons or \"=\"";
+  }
+  name = std::string(value);
+  return "";
+}
+
+Problem SetTenant(absl::string_view value, InitOptions& options) {
+  return SetName(value, options.tenant);
+}
+
+Problem SetJob(absl::string_view value, InitOptions& options) {
+  return SetName(value, options.job);
+}
+
 struct Flag {
   absl::string_view name;
   Setter set;
 };
-constexpr Flag kFlags[] = {{"--muster-address", &SetAddress},
-                           {"--muster-reconnect", &SetReconnect},
-                           {"--muster-num-cpus", &SetNumCpus},
-                           {"--muster-num-gpus", &SetNumGpus},
-                           {"--muster-labels", &SetLabels}};
+constexpr Flag kFlags[] = {
+    {"--muster-address", &SetAddress},  {"--muster-reconnect", &SetReconnect},
+    {"--muster-num-cpus", &SetNumCpus}, {"--muster-num-gpus", &SetNumGpus},
+    {"--muster-labels", &SetLabels},    {"--muster-tenant", &SetTenant},
+    {"--muster-job", &SetJob}};
 
 absl::Status Unknown(absl::string_view name) {
   std::string known;

@@ -29,6 +29,7 @@
 #include "runtime/executor/executor.h"
 #include "runtime/executor/executor_context.h"
 #include "scheduler/base/status_macros.h"
+#include "scheduler/choice.h"
 
 namespace muster {
 namespace {
@@ -112,6 +113,10 @@ absl::Status Connect(const InitOptions& options) {
   runtime.program = ProgramName();
   runtime.binary = ThisBinary();
   runtime.reconnect_timeout = options.reconnect_timeout;
+  runtime.tenant = options.tenant.empty() ? Variable("MUSTER_TENANT") : options.tenant;
+  runtime.job_name = options.job.empty() ? Variable("MUSTER_JOB") : options.job;
+  MUSTER_RETURN_IF_ERROR(sched::ValidateTenantName("tenant", runtime.tenant));
+  MUSTER_RETURN_IF_ERROR(sched::ValidateTenantName("job", runtime.job_name));
   Reactor::Options reactor;
   reactor.background_thread = true;
   reactor.spin = absl::Microseconds(50);

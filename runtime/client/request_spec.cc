@@ -55,6 +55,8 @@ absl::StatusOr<v1::RequestSpec> MakeRequestSpec(const TaskOptions& options, int 
   sched::RequestSpec spec;
   spec.bundles = bundles;
   spec.priority = options.priority;
+  spec.expected_duration = options.expected_duration;
+  spec.preemptible = options.preemptible;
   spec.fail_if_infeasible = options.on_infeasible == OnInfeasible::kFail;
   sched::Choice primary;
   MUSTER_ASSIGN_OR_RETURN(primary.resources, Checked(options.resources));
@@ -77,7 +79,8 @@ absl::StatusOr<v1::RequestSpec> MakeRequestSpec(const TaskOptions& options, int 
 
 bool SameClass(const TaskOptions& a, const TaskOptions& b) {
   if (!Same(a.resources, b.resources) || a.on_infeasible != b.on_infeasible ||
-      a.priority != b.priority)
+      a.priority != b.priority || a.expected_duration != b.expected_duration ||
+      a.preemptible != b.preemptible)
     return false;
   if (a.fallback_strategy.size() != b.fallback_strategy.size() ||
       a.label_selector != b.label_selector)

@@ -123,7 +123,7 @@ absl::StatusOr<NodeSpec> ParseNodeSpec(absl::string_view text) {
 
 absl::StatusOr<std::vector<NodeSpec>> ParseClusterYaml(const std::string& text) {
   MUSTER_ASSIGN_OR_RETURN(const std::vector<worker::FlatMap> maps,
-                          worker::ParseYamlMaps(text, "nodes"));
+                          worker::ParseYamlMaps(text, "nodes", "head"));
   std::vector<NodeSpec> specs;
   for (const worker::FlatMap& map : maps) {
     absl::StatusOr<NodeSpec> spec = FromPairs(map);
@@ -139,6 +139,17 @@ absl::StatusOr<std::vector<NodeSpec>> ReadClusterFile(const std::string& path) {
   absl::StatusOr<std::vector<NodeSpec>> specs = ParseClusterYaml(text);
   if (!specs.ok()) return Within(path, specs.status());
   return specs;
+}
+
+absl::StatusOr<std::vector<std::string>> ReadHeadOptions(const std::string& path) {
+  MUSTER_ASSIGN_OR_RETURN(const std::string text, worker::ReadYamlFile(path));
+  absl::StatusOr<worker::FlatMap> options = worker::ParseYamlOptions(text, "head");
+  if (!options.ok()) return Within(path, options.status());
+  std::vector<std::string> arguments;
+  for (const auto& [name, value] : *options) {
+    arguments.push_back(absl::StrCat("--", name, "=", value));
+  }
+  return arguments;
 }
 
 absl::StatusOr<std::vector<NodeSpec>> ExpandNodeSpecs(const std::vector<NodeSpec>& specs) {

@@ -5,6 +5,7 @@
 //
 //   nodes:
 //   - {count: 2, cpus: 2, gpus: 1, memory: 8GiB, resource.license: 2, ray.io/market-type: spot}
+//   head: {backfill: easy}   # Options of `muster head`, if need be.
 //
 // cpus, gpus, memory, count, name and resource.NAME are resources, all other keys are labels. What
 // is left out the worker detects, but for gpus: nodes of one machine would count the same devices
@@ -41,6 +42,8 @@ struct NodeSpec {
 absl::StatusOr<NodeSpec> ParseNodeSpec(absl::string_view text);
 absl::StatusOr<std::vector<NodeSpec>> ParseClusterYaml(const std::string& text);
 absl::StatusOr<std::vector<NodeSpec>> ReadClusterFile(const std::string& path);
+// Of the file's "head: {backfill: easy, quota: [a, b]}": "--backfill=easy", "--quota=a", ...
+absl::StatusOr<std::vector<std::string>> ReadHeadOptions(const std::string& path);
 
 // One spec for each node: `count` is 1 in all, and the nodes of a named spec are NAME-1, NAME-2,
 // ... where there are several. Errors: a name that two nodes would bear, more than kLocalNodesMax

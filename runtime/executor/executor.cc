@@ -98,6 +98,7 @@ class RunningExecutor final : public ExecutorContext {
     MutexLock lock(&mutex_);
     TaskInfo info = info_;
     info.deadline = deadline_;
+    info.leaving_because = leaving_because_;
     return info;
   }
   bool Cancelled() override { return cancelled_.load(std::memory_order_relaxed); }
@@ -178,6 +179,7 @@ class RunningExecutor final : public ExecutorContext {
     token_ = RandomHex(16);
     job_ = assign.job();
     deadline_.reset();
+    leaving_because_.clear();
     info_ = TaskInfo{};
     info_.node = assign.node();
     info_.choice = static_cast<int>(assign.placement().choice());
@@ -282,6 +284,10 @@ class RunningExecutor final : public ExecutorContext {
       case v1::ToExecutor::kDrain:
         if (message.drain().deadline_in_ns() > 0) {
           deadline_ = absl::Now() + absl::Nanoseconds(message.drain().deadline_in_ns());
+        }
+        leaving_because_ = message.drain().reason().empty() ? "draining" : message.drain().reason();
+        if (!message.drain().why().empty()) {
+          absl::StrAppend(&leaving_because_, ": ", message.drain().why());
         }
         break;
       default:
@@ -524,6 +530,7 @@ class RunningExecutor final : public ExecutorContext {
   std::string last_name_ ABSL_GUARDED_BY(mutex_);
   TaskInfo info_ ABSL_GUARDED_BY(mutex_);
   std::optional<absl::Time> deadline_ ABSL_GUARDED_BY(mutex_);
+  std::string leaving_because_ ABSL_GUARDED_BY(mutex_);
   GroupInfo group_ ABSL_GUARDED_BY(mutex_);
   std::optional<client::StorePlace> place_ ABSL_GUARDED_BY(mutex_);
   std::unique_ptr<Collectives> collectives_ ABSL_GUARDED_BY(mutex_) =

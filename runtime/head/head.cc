@@ -16,7 +16,9 @@
 #include "runtime/base/log.h"
 #include "runtime/base/mutex.h"
 #include "runtime/base/random.h"
+#include "runtime/head/background.h"
 #include "runtime/head/head_core.h"
+#include "runtime/snapshot/event_recorder.h"
 #include "runtime/wire/head_server.h"
 #include "runtime/wire/protocol.h"
 
@@ -32,6 +34,8 @@ class RunningHead final : public Head, public HeadListener {
   ~RunningHead() override {
     Stop();
     if (thread_.joinable()) thread_.join();
+    background_.Stop();
+    recorder_.reset();
     server_.reset();
   }
 
@@ -54,7 +58,23 @@ class RunningHead final : public Head, public HeadListener {
     config.start = MonotonicNow();
     config.node_timeout = options_.node_timeout;
     config.infeasible_grace = options_.infeasible_grace;
+    config.decisions_kept = options_.decisions_kept;
+    config.decision_detail = options_.decision_detail;
+    config.on_event = [this](const sched::Event& event) {
+      if (recorder_ != nullptr) recorder_->Record(event);
+    };
+    config.sharing = options_.sharing;
+    config.tenants = options_.tenants;
+    config.quotas = options_.quotas;
     core_ = std::make_unique<HeadCore>(config);
+    if (!options_.record_events.empty()) {
+      absl::StatusOr<std::unique_ptr<snapshot::EventRecorder>> recorder =
+          snapshot::EventRecorder::Start(
+              {.path = options_.record_events, .bytes_max = options_.record_bytes_max},
+              [this] { return core_->TakeSnapshot().snapshot; });
+      if (!recorder.ok()) return recorder.status();
+      recorder_ = *std::move(recorder);
+    }
     thread_ = std::thread([this] { Run(); });
     return absl::OkStatus();
   }
@@ -103,6 +123,35 @@ class RunningHead final : public Head, public HeadListener {
       const uint64_t query = ++last_query_;
       answers_[query] = reply;
       Step(Asked{query, request.task_prefix()});
+    });
+  }
+  void OnDecisions(v1::DecisionsRequest request,
+                   std::function<void(v1::DecisionsReply)> reply) override {
+    Push([this, request = std::move(request), reply = std::move(reply)] {
+      if (Refuses(request.protocol(), reply)) return;
+      if (request.task_prefix().empty()) {
+        Step(Tick{});  // Ages are counted up to now.
+        reply(core_->Decisions(request.number(), request.most()));
+        return;
+      }
+      const uint64_t query = ++last_query_;
+      answers_[query] = [this, reply](const v1::ExplainReply& explained) {
+        reply(core_->DecisionsAbout(explained));
+      };
+      Step(Asked{query, request.task_prefix()});
+    });
+  }
+  void OnSnapshot(v1::SnapshotRequest request,
+                  std::function<void(v1::SnapshotReply)> reply) override {
+    Push([this, peer = request.protocol(), reply = std::move(reply)] {
+      if (Refuses(peer, reply)) return;
+      Step(Tick{});
+      // Text takes longer than the copy: the head goes on meanwhile.
+      background_.Do([file = core_->TakeSnapshot(), reply] {
+        v1::SnapshotReply answer;
+        answer.set_json(ToJson(file, snapshot::Style::kLines));
+        reply(std::move(answer));
+      });
     });
   }
   void OnStop(v1::StopRequest request, std::function<void(v1::StopReply)> reply) override {
@@ -214,6 +263,8 @@ class RunningHead final : public Head, public HeadListener {
   const HeadOptions options_;
   std::unique_ptr<HeadServer> server_;
   std::unique_ptr<HeadCore> core_;  // The head's thread's, once it runs.
+  std::unique_ptr<snapshot::EventRecorder> recorder_;
+  Background background_;
   absl::Time stop_by_ = absl::InfiniteFuture();
   uint64_t last_query_ = 0;
   absl::btree_map<uint64_t, std::function<void(v1::ExplainReply)>> answers_;

@@ -6,9 +6,13 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "scheduler/decisions.h"
+#include "scheduler/events.h"
+#include "scheduler/sharing.h"
 
 namespace muster::head {
 
@@ -20,6 +24,14 @@ struct HeadOptions {
   // infeasible.
   absl::Duration infeasible_grace = absl::Seconds(2);
   std::string package_directory;
+  std::string record_events;  // A file; empty: nothing is recorded.
+  int64_t record_bytes_max = int64_t{256} << 20;
+  int decisions_kept = 4096;
+  sched::DecisionDetail decision_detail = sched::DecisionDetail::kSampled;
+  // How the cluster is shared. Preemption is on: only work with a priority can cause any.
+  sched::SharingConfig sharing{.preemption = true};
+  std::vector<sched::TenantSet> tenants{};
+  std::vector<sched::Quota> quotas{};
   size_t mailbox_max =
       1 << 20;  // Messages; beyond it a connection's batch is refused by closing it.
 };

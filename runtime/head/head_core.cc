@@ -14,6 +14,9 @@ sched::SchedulerConfig SchedulerConfigOf(const HeadConfig& config) {
   sched::SchedulerConfig scheduler;
   scheduler.start = config.start;
   scheduler.infeasible_grace = config.infeasible_grace;
+  scheduler.decisions_kept = config.decisions_kept;
+  scheduler.decision_detail = config.decision_detail;
+  scheduler.sharing = config.sharing;
   return scheduler;
 }
 
@@ -23,7 +26,16 @@ HeadCore::HeadCore(HeadConfig config)
     : config_(std::move(config)),
       scheduler_(SchedulerConfigOf(config_)),
       store_(config_.store_bytes_max),
-      now_(config_.start) {}
+      ended_(config_.ended_requests_kept),
+      now_(config_.start) {
+  std::vector<sched::Action> none;  // Nothing waits yet.
+  for (const sched::TenantSet& tenant : config_.tenants) {
+    scheduler_.Step({.at = now_, .what = tenant}, none);
+  }
+  for (const sched::Quota& quota : config_.quotas) {
+    scheduler_.Step({.at = now_, .what = sched::QuotaSet{quota}}, none);
+  }
+}
 
 void HeadCore::Step(const Event& event, std::vector<Action>& actions) {
   MUSTER_CHECK(event.at >= now_);
@@ -244,6 +256,7 @@ void HeadCore::Schedule(decltype(sched::Event::what) what) {
   sched::Event event;
   event.at = now_;
   event.what = std::move(what);
+  if (config_.on_event) config_.on_event(event);
   std::vector<sched::Action> actions;  // Its own: applying one may schedule again.
   scheduler_.Step(event, actions);
   for (const sched::Action& action : actions) {
@@ -285,6 +298,7 @@ void HeadCore::Apply(const sched::Infeasible& infeasible) {
   Driver& driver = drivers_.at(found->second.driver);
   Tell(driver, std::move(message));
   if (!infeasible.failed) return;
+  Ended(found->second);
   driver.requests.erase(found->second.number);
   requests_.erase(found);
 }
@@ -298,6 +312,7 @@ void HeadCore::Apply(const sched::Rejected& rejected) {
       ToProto(absl::ResourceExhaustedError(rejected.reason));
   Driver& driver = drivers_.at(found->second.driver);
   Tell(driver, std::move(message));
+  Ended(found->second);
   driver.requests.erase(found->second.number);
   requests_.erase(found);
 }

@@ -25,8 +25,10 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "muster/v1/cluster.pb.h"
+#include "runtime/head/ended_requests.h"
 #include "runtime/head/head_events.h"
 #include "runtime/head/store_core.h"
+#include "runtime/snapshot/snapshot_json.h"
 #include "scheduler/scheduler.h"
 
 namespace muster::head {
@@ -50,9 +52,21 @@ struct HeadConfig {
   absl::Duration infeasible_grace = absl::Seconds(2);
   // How long a request of which some ranks came back waits for the nodes of the others.
   absl::Duration adoption_timeout = absl::Seconds(30);
+  sched::SharingConfig sharing{};  // How the cluster is shared; see scheduler/sharing.h.
+  std::vector<sched::TenantSet> tenants{};
+  std::vector<sched::Quota> quotas{};
   size_t store_bytes_max = 64 << 20;
   int prestart_nodes_max = 4;
   int lost_nodes_max = 1000;  // Remembered, to fence them.
+  int decisions_kept = 4096;
+  sched::DecisionDetail decision_detail = sched::DecisionDetail::kSampled;
+  size_t ended_requests_kept = 4096;
+  // Up to so many nodes and requests explain says when a task could start; so many steps it may
+  // look ahead.
+  size_t estimate_size_max = 5000;
+  int64_t estimate_steps_max = 10'000;
+  // Is told each event for the scheduler, before it takes it. May be empty.
+  std::function<void(const sched::Event&)> on_event;
 };
 
 class HeadCore {
@@ -63,6 +77,10 @@ class HeadCore {
   void Step(const Event& event, std::vector<Action>& actions);
   absl::Time NextTick() const;
   v1::StatusReply Status(absl::Time now) const;
+  // Decision `number`; where it is 0, the newest, at most `most`.
+  v1::DecisionsReply Decisions(uint64_t number, uint32_t most) const;
+  v1::DecisionsReply DecisionsAbout(const v1::ExplainReply& explained) const;  // About that task.
+  snapshot::SnapshotFile TakeSnapshot() const;  // As of the last event: a Tick goes before it.
   bool AllWorkersGone() const;
   struct Counts {
     size_t drivers = 0;
@@ -131,6 +149,7 @@ class HeadCore {
     absl::btree_map<std::string, std::pair<RequestId, int>> doomed;
   };
   struct Query {
+    std::string prefix;
     std::set<ConnectionId> pending;
     absl::Time deadline{};
     std::vector<std::pair<uint64_t, v1::FoundTask>> found;  // Driver, task.
@@ -155,8 +174,9 @@ class HeadCore {
 
   // Drivers (head_drivers.cc).
   void OnHello(ConnectionId connection, const v1::DriverHello& hello);
-  static absl::StatusOr<sched::SpecHandle> SpecOf(Driver& driver, const v1::LeaseRequest& message);
-  void OnRequest(Driver& driver, const v1::LeaseRequest& request);
+  // Fills in whose it is.
+  absl::StatusOr<sched::SpecHandle> SpecOf(Driver& driver, v1::LeaseRequest& message);
+  void OnRequest(Driver& driver, v1::LeaseRequest request);
   void OnCancel(Driver& driver, uint64_t number);
   void OnReturn(Driver& driver, const v1::ReturnLease& message);
   void OnKill(Driver& driver, const v1::KillLease& message);
@@ -185,11 +205,19 @@ class HeadCore {
 
   // Reports (head_report.cc).
   void OnFound(ConnectionId connection, const v1::TasksFound& found);
+  void FillSharing(v1::StatusReply& reply) const;
   void AnswerIfComplete(uint64_t query, bool now);
   v1::ExplainReply MakeReply(const Query& query) const;
   void FillWaiting(const v1::FoundTask& task, uint64_t driver, v1::ExplainReply& reply) const;
+  std::optional<RequestId> RequestOf(const v1::FoundTask& task, uint64_t driver) const;
   std::string NameOf(NodeId id) const;  // Also of one that has not come (back).
   void FillRunning(const v1::FoundTask& task, v1::ExplainReply& reply) const;
+
+  // Decisions, and what could be (head_decisions.cc).
+  v1::Decision ProtoOf(const sched::DecisionView& view) const;
+  void FillEnded(const std::string& prefix, v1::ExplainReply& reply) const;
+  void FillStart(RequestId request, v1::ExplainReply& reply, sched::Explanation& why) const;
+  void Ended(const Request& request);  // It is about to be forgotten.
 
   Request* Find(const v1::LeaseKey& key);
   const Request* Find(const v1::LeaseKey& key) const;
@@ -204,6 +232,7 @@ class HeadCore {
   const HeadConfig config_;
   sched::Scheduler scheduler_;
   StoreCore store_;
+  EndedRequests ended_;
   absl::Time now_{};
   std::vector<Action>* actions_ = nullptr;  // During Step().
 

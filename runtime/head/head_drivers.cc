@@ -104,8 +104,13 @@ HeadCore::Driver& HeadCore::DriverOrUnseen(uint64_t id) {
 }
 
 // The requests of a task class say the same each time, so that it is read once.
-absl::StatusOr<sched::SpecHandle> HeadCore::SpecOf(Driver& driver,
-                                                   const v1::LeaseRequest& message) {
+absl::StatusOr<sched::SpecHandle> HeadCore::SpecOf(Driver& driver, v1::LeaseRequest& message) {
+  // Nested drivers are of the outermost one's tenant and job.
+  const auto outermost = drivers_.find(driver.hello.job());
+  const v1::DriverHello& payer =
+      outermost == drivers_.end() ? driver.hello : outermost->second.hello;
+  message.mutable_spec()->set_tenant(payer.tenant());
+  message.mutable_spec()->set_job(payer.job_name());
   std::string bytes = message.spec().SerializeAsString();
   const auto known = driver.specs.find(message.task_class());
   if (known != driver.specs.end() && known->second.bytes == bytes) return known->second.spec;
@@ -120,7 +125,7 @@ absl::StatusOr<sched::SpecHandle> HeadCore::SpecOf(Driver& driver,
   return spec;
 }
 
-void HeadCore::OnRequest(Driver& driver, const v1::LeaseRequest& message) {
+void HeadCore::OnRequest(Driver& driver, v1::LeaseRequest message) {
   if (driver.requests.contains(message.request())) return;  // Said again after a reconnect.
   absl::StatusOr<sched::SpecHandle> spec = SpecOf(driver, message);
   if (!spec.ok()) {
@@ -136,7 +141,7 @@ void HeadCore::OnRequest(Driver& driver, const v1::LeaseRequest& message) {
   request.number = message.request();
   request.task_class = message.task_class();
   request.task_id = message.task_id();
-  request.spec = message.spec();
+  request.spec = std::move(*message.mutable_spec());
   const RequestId id = request.id;
   driver.requests[message.request()] = id;
   requests_.emplace(id, std::move(request));

@@ -288,6 +288,7 @@ void HeadCore::EndLease(Request& request, int bundle, v1::LeaseEnded ended, bool
         return other.state == LeaseState::kStarting || other.state == LeaseState::kStarted;
       });
   if (over) {
+    Ended(request);
     driver.requests.erase(request.number);
     const bool driver_over = driver.requests.empty() && (driver.over() || !driver.seen);
     const uint64_t driver_id = driver.id;

@@ -42,6 +42,7 @@ v1::StatusReply HeadCore::Status(absl::Time now) const {
     node.set_pid(found->second.hello.pid());
     node.set_host_id(found->second.hello.host_id());
   }
+  FillSharing(reply);
   for (const sched::WaitingClass& waiting : scheduler_.Waiting(now)) {
     v1::WaitingStatus& row = *reply.add_waiting();
     row.set_class_name(waiting.spec.name);
@@ -66,15 +67,54 @@ v1::StatusReply HeadCore::Status(absl::Time now) const {
   return reply;
 }
 
+void HeadCore::FillSharing(v1::StatusReply& reply) const {
+  const sched::SharingConfig& sharing = config_.sharing;
+  std::string text =
+      absl::StrCat(ToString(sharing.ordering), ", ", ToString(sharing.backfill), " backfill");
+  if (sharing.preemption) {
+    absl::StrAppend(&text, ", preemption after ", absl::FormatDuration(sharing.preemption_grace));
+  }
+  if (sharing.time_slice != absl::InfiniteDuration()) {
+    absl::StrAppend(&text, ", time slices of ", absl::FormatDuration(sharing.time_slice));
+  }
+  reply.set_sharing(text);
+  const std::vector<sched::TenantView> tenants = scheduler_.TenantViews();
+  const bool only_default = tenants.size() == 1 && tenants[0].name.empty();
+  for (const sched::TenantView& view : tenants) {
+    if (only_default) break;
+    v1::TenantStatus& tenant = *reply.add_tenants();
+    tenant.set_name(view.name);
+    tenant.set_weight_milli(view.weight_milli);
+    tenant.set_share_billionths(view.share);
+    *tenant.mutable_used() = ToProto(view.used);
+    tenant.set_leases(static_cast<uint64_t>(view.leases));
+    tenant.set_waiting(static_cast<uint64_t>(view.waiting));
+  }
+  for (const sched::QuotaView& view : scheduler_.QuotaViews()) {
+    v1::QuotaStatus& quota = *reply.add_quotas();
+    quota.set_name(view.quota.name);
+    quota.set_tenant(view.quota.tenant);
+    quota.set_job(view.quota.job);
+    quota.set_selector(sched::ToText(view.quota.selector));
+    for (const auto& [resource, limit] : view.quota.limits) {
+      v1::QuotaStatus::Limit& row = *quota.add_limits();
+      row.set_resource(resource);
+      row.set_used(view.used.at(resource));
+      row.set_limit(limit);
+    }
+  }
+}
+
 void HeadCore::On(const Asked& asked) {
   Query& query = queries_[asked.query];
+  query.prefix = absl::AsciiStrToLower(asked.task_prefix);
   query.deadline = now_ + config_.explain_timeout;
   for (const auto& [id, driver] : drivers_) {
     if (driver.connection == 0) continue;
     query.pending.insert(driver.connection);
     v1::ToDriver message;
     message.mutable_find_tasks()->set_query(asked.query);
-    message.mutable_find_tasks()->set_prefix(absl::AsciiStrToLower(asked.task_prefix));
+    message.mutable_find_tasks()->set_prefix(query.prefix);
     Tell(driver, std::move(message));
   }
   AnswerIfComplete(asked.query, false);
@@ -98,7 +138,10 @@ void HeadCore::AnswerIfComplete(uint64_t id, bool now) {
 
 v1::ExplainReply HeadCore::MakeReply(const Query& query) const {
   v1::ExplainReply reply;
-  if (query.found.empty()) return reply;
+  if (query.found.empty()) {
+    FillEnded(query.prefix, reply);
+    return reply;
+  }
   if (query.found.size() > 1) {
     reply.set_found(v1::ExplainReply::FOUND_SEVERAL);
     for (const auto& [driver, task] : query.found) {
@@ -109,13 +152,22 @@ v1::ExplainReply HeadCore::MakeReply(const Query& query) const {
   const auto& [driver, task] = query.found.front();
   reply.set_found(v1::ExplainReply::FOUND_ONE);
   *reply.mutable_task() = task;
+  if (const std::optional<RequestId> request = RequestOf(task, driver)) {
+    reply.set_request(request->value);
+  }
   if (task.state() == "waiting") {
     FillWaiting(task, driver, reply);
   } else if (task.state() == "running") {
     FillRunning(task, reply);
   } else {
-    reply.set_text(absl::StrCat(task.name(), " is ", task.state(),
+    reply.set_text(absl::StrCat(task.name(), task.has_lease() ? " has " : " is ", task.state(),
                                 task.detail().empty() ? "" : ": ", task.detail(), "\n"));
+    if (!task.has_lease() || reply.request() == 0) return reply;
+    if (const auto view = scheduler_.LatestDecision(RequestId{reply.request()})) {
+      reply.set_node(view->node);
+      reply.set_choice(static_cast<uint32_t>(view->decision.choice));
+      reply.set_text(absl::StrCat(reply.text(), sched::ToText(*view, now_)));
+    }
   }
   return reply;
 }
@@ -142,6 +194,7 @@ void HeadCore::FillWaiting(const v1::FoundTask& task, uint64_t driver,
   }
   why->before_in_class = static_cast<int>(task.before_in_class());
   why->waited = absl::Nanoseconds(task.waited_ns());
+  FillStart(RequestId{reply.request()}, reply, *why);
   reply.set_needs(why->needs);
   reply.set_what_would_help(why->what_would_help);
   for (const sched::ChoiceExplanation& choice : why->choices)

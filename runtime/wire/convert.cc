@@ -177,6 +177,12 @@ absl::StatusOr<sched::RequestSpec> FromProto(const v1::RequestSpec& proto, std::
   spec.fail_if_infeasible = proto.fail_if_infeasible();
   spec.name = proto.name();
   spec.owner = std::move(owner);
+  spec.tenant = proto.tenant();
+  spec.job = proto.job();
+  if (proto.expected_duration_ns() != 0) {
+    spec.expected_duration = absl::Nanoseconds(proto.expected_duration_ns());
+  }
+  spec.preemptible = !proto.not_preemptible();
   MUSTER_RETURN_IF_ERROR(sched::Validate(spec));
   return spec;
 }
@@ -188,6 +194,12 @@ v1::RequestSpec ToProto(const sched::RequestSpec& spec) {
   proto.set_priority(spec.priority);
   proto.set_fail_if_infeasible(spec.fail_if_infeasible);
   proto.set_name(ToUtf8(spec.name));
+  proto.set_tenant(spec.tenant);
+  proto.set_job(spec.job);
+  if (spec.expected_duration != absl::InfiniteDuration()) {
+    proto.set_expected_duration_ns(absl::ToInt64Nanoseconds(spec.expected_duration));
+  }
+  proto.set_not_preemptible(!spec.preemptible);
   return proto;
 }
 

@@ -27,12 +27,14 @@ namespace {
 constexpr absl::Duration kFirstBackoff = absl::Milliseconds(50);
 constexpr absl::Duration kLongestBackoff = absl::Seconds(1);
 constexpr absl::Duration kAnswerWithin = absl::Seconds(5);
+constexpr absl::Duration kSnapshotWithin = absl::Minutes(1);
 constexpr size_t kUnsentBytesMax = size_t{256} << 20;
 constexpr absl::Duration kPackageTimeout = absl::Minutes(10);  // From the first byte to the last.
 constexpr absl::Duration kPackageRetryFor = absl::Seconds(10);
 
 // A channel is used for one attempt only: its own memory of failures would delay the next one.
-std::shared_ptr<grpc::Channel> NewChannel(const std::string& address) {
+std::shared_ptr<grpc::Channel> NewChannel(const std::string& address,
+                                          int receive_bytes_max = kLinkMessageBytesMax) {
   RouteGrpcLog();
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
@@ -44,7 +46,7 @@ std::shared_ptr<grpc::Channel> NewChannel(const std::string& address) {
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 15'000);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
-  arguments.SetMaxReceiveMessageSize(kLinkMessageBytesMax);
+  arguments.SetMaxReceiveMessageSize(receive_bytes_max);
   arguments.SetMaxSendMessageSize(kLinkMessageBytesMax);
   return grpc::CreateCustomChannel(absl::StrCat("dns:///", address),
                                    grpc::InsecureChannelCredentials(), arguments);
@@ -426,7 +428,8 @@ absl::Status HeadClient::Impl::Call(
   absl::Duration backoff = kFirstBackoff;
   std::string cause;
   do {
-    const std::unique_ptr<v1::Head::Stub> stub = v1::Head::NewStub(NewChannel(address_));
+    const std::unique_ptr<v1::Head::Stub> stub = v1::Head::NewStub(
+        NewChannel(address_, /*receive_bytes_max=*/-1));  // A snapshot may be large.
     grpc::ClientContext context;
     context.set_deadline(
         absl::ToChronoTime(absl::Now() + how.answer_within - (MonotonicNow() - start)));
@@ -479,6 +482,33 @@ absl::StatusOr<v1::ExplainReply> HeadClient::Explain(const std::string& task_pre
   }));
   MUSTER_RETURN_IF_ERROR(FromProto(reply.refused()));
   return reply;
+}
+
+absl::StatusOr<v1::DecisionsReply> HeadClient::GetDecisions(uint64_t number,
+                                                            const std::string& task_prefix,
+                                                            int most, absl::Duration timeout) {
+  v1::DecisionsRequest request;
+  *request.mutable_protocol() = OurProtocol();
+  request.set_number(number);
+  request.set_task_prefix(ToUtf8(task_prefix));
+  request.set_most(static_cast<uint32_t>(most));
+  v1::DecisionsReply reply;
+  MUSTER_RETURN_IF_ERROR(impl_->Call(Impl::Question(timeout), [&](auto& stub, auto& context) {
+    return stub.GetDecisions(&context, request, &reply);
+  }));
+  MUSTER_RETURN_IF_ERROR(FromProto(reply.refused()));
+  return reply;
+}
+
+absl::StatusOr<std::string> HeadClient::GetSnapshot(absl::Duration timeout) {
+  v1::SnapshotRequest request;
+  *request.mutable_protocol() = OurProtocol();
+  v1::SnapshotReply reply;
+  MUSTER_RETURN_IF_ERROR(impl_->Call({timeout, kSnapshotWithin}, [&](auto& stub, auto& context) {
+    return stub.GetSnapshot(&context, request, &reply);
+  }));
+  MUSTER_RETURN_IF_ERROR(FromProto(reply.refused()));
+  return std::move(*reply.mutable_json());
 }
 
 absl::StatusOr<v1::StopReply> HeadClient::Stop(absl::Duration timeout) {

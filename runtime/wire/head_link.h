@@ -56,6 +56,11 @@ class HeadClient {
   ~HeadClient();
   absl::StatusOr<v1::StatusReply> GetStatus(absl::Duration timeout);
   absl::StatusOr<v1::ExplainReply> Explain(const std::string& task_prefix, absl::Duration timeout);
+  // Decision `number`; or the one about the task; or the newest, at most `most`.
+  absl::StatusOr<v1::DecisionsReply> GetDecisions(uint64_t number, const std::string& task_prefix,
+                                                  int most, absl::Duration timeout);
+  // May be large, and is given a minute.
+  absl::StatusOr<std::string> GetSnapshot(absl::Duration timeout);
   absl::StatusOr<v1::StopReply> Stop(absl::Duration timeout);
   absl::Status UploadPackage(const std::string& build_id, const std::string& path);
   // Writes to a temporary file beside `path`, checks size and sha256, then renames; mode 0700.

@@ -239,7 +239,8 @@ class PendingCalls : public std::enable_shared_from_this<PendingCalls> {
 using Service =
     v1::Head::WithCallbackMethod_ConnectDriver<v1::Head::WithCallbackMethod_ConnectWorker<
         v1::Head::WithCallbackMethod_GetStatus<v1::Head::WithCallbackMethod_Explain<
-            v1::Head::WithCallbackMethod_Stop<v1::Head::Service>>>>>;
+            v1::Head::WithCallbackMethod_GetDecisions<v1::Head::WithCallbackMethod_GetSnapshot<
+                v1::Head::WithCallbackMethod_Stop<v1::Head::Service>>>>>>>;
 
 class HeadServerImpl final : public HeadServer, public Service {
  public:
@@ -284,6 +285,16 @@ class HeadServerImpl final : public HeadServer, public Service {
                                     const v1::ExplainRequest* request,
                                     v1::ExplainReply* reply) override {
     return Ask(context, *request, reply, &HeadListener::OnExplain);
+  }
+  grpc::ServerUnaryReactor* GetDecisions(grpc::CallbackServerContext* context,
+                                         const v1::DecisionsRequest* request,
+                                         v1::DecisionsReply* reply) override {
+    return Ask(context, *request, reply, &HeadListener::OnDecisions);
+  }
+  grpc::ServerUnaryReactor* GetSnapshot(grpc::CallbackServerContext* context,
+                                        const v1::SnapshotRequest* request,
+                                        v1::SnapshotReply* reply) override {
+    return Ask(context, *request, reply, &HeadListener::OnSnapshot);
   }
   grpc::ServerUnaryReactor* Stop(grpc::CallbackServerContext* context,
                                  const v1::StopRequest* request, v1::StopReply* reply) override {

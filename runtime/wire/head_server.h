@@ -35,6 +35,10 @@ class HeadListener {
   virtual void OnStatus(v1::StatusRequest request, std::function<void(v1::StatusReply)> reply) = 0;
   virtual void OnExplain(v1::ExplainRequest request,
                          std::function<void(v1::ExplainReply)> reply) = 0;
+  virtual void OnDecisions(v1::DecisionsRequest request,
+                           std::function<void(v1::DecisionsReply)> reply) = 0;
+  virtual void OnSnapshot(v1::SnapshotRequest request,
+                          std::function<void(v1::SnapshotReply)> reply) = 0;
   virtual void OnStop(v1::StopRequest request, std::function<void(v1::StopReply)> reply) = 0;
 };
 

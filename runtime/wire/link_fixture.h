@@ -65,6 +65,8 @@ struct RecordingListener : HeadListener {
     reply(answer);
   };
 
+  size_t snapshot_bytes = 10;
+
   void OnDriver(ConnectionId connection, v1::DriverBatch batch) override {
     for (const v1::DriverMessage& message : batch.messages()) on_driver(connection, message);
   }
@@ -79,6 +81,17 @@ struct RecordingListener : HeadListener {
   void OnExplain(v1::ExplainRequest request, std::function<void(v1::ExplainReply)> reply) override {
     v1::ExplainReply answer;
     answer.set_text(request.task_prefix());
+    reply(answer);
+  }
+  void OnDecisions(v1::DecisionsRequest request,
+                   std::function<void(v1::DecisionsReply)> reply) override {
+    v1::DecisionsReply answer;
+    answer.add_decisions()->set_number(request.number());
+    reply(answer);
+  }
+  void OnSnapshot(v1::SnapshotRequest, std::function<void(v1::SnapshotReply)> reply) override {
+    v1::SnapshotReply answer;
+    answer.set_json(std::string(snapshot_bytes, 'x'));
     reply(answer);
   }
   void OnStop(v1::StopRequest, std::function<void(v1::StopReply)> reply) override {

@@ -110,6 +110,152 @@ class CliTest(unittest.TestCase):
         self.assertEqual([pid for pid in pids if harness.alive(pid)], [])
         self.assertEqual(os.listdir(self.folder.name), [])
 
+    # --- whatif, snapshots, decisions, recordings ---
+
+    def driver(self, program, address):
+        """A program that prints `task ID` lines and ends when its standard input does; with its ids."""
+        driver = subprocess.Popen(
+            [str(harness.BIN / program), "--muster-address", address],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=self.environment)
+        self.daemons.append(driver)
+        return driver
+
+    def test_whatif_asks_a_head_and_a_snapshot(self):
+        address, _ = self.up("--node", "cpus=2,gpus=1,memory=1GiB,name=old,ray.io/accelerator-type=A10")
+        driver = self.driver("waiting", address)
+        task = driver.stdout.readline().split()[1]
+        harness.wait_until(lambda: [row for row in self.status(address)["waiting"] if row["requests"]], "tasks to wait")
+        at = ("--address", address)
+        # Where and when, for a new request.
+        self.assertEqual(self.muster("whatif", *at, "--request", "gpus=1", "--label-selector",
+                                     "ray.io/accelerator-type=A10").stdout,
+                         "A request for 1 CPU, 1 GPU on accelerator-type=A10, could start\n"
+                         "  as it is: now on old, choice 1 (accelerator-type=A10), GPU 0\n")
+        never = self.muster("whatif", *at, "--request", "gpus=2", "--json", code=1)
+        self.assertEqual(json.loads(never.stdout)["as_it_is"]["when"], "infeasible")
+        # For a task that waits, with two more nodes of a kind.
+        with_nodes = json.loads(self.muster("whatif", *at, "--task", task, "--json", "--add-node",
+                                            "count=2,gpus=1,ray.io/accelerator-type=H100").stdout)
+        self.assertEqual(with_nodes["as_it_is"]["when"], "infeasible")
+        self.assertEqual(with_nodes["changed"]["in_s"], 0)
+        self.assertIn("new-1, new-2: 2 CPUs, 1 GPU, 1 GiB memory, accelerator-type=H100", with_nodes["change"])
+        # For all that waits.
+        table = self.muster("whatif", *at, "--add-node", "gpus=1,ray.io/accelerator-type=H100").stdout
+        self.assertIn("Score  1 CPU, 1 GPU", table)
+        self.assertIn("1 now", table)
+        explained = json.loads(self.muster("explain", *at, "task", task, "--json").stdout)
+        self.assertTrue(explained["starts"].startswith("never: "), explained)
+        self.assertIsNone(explained["starts_in_s"])
+        # The same of a snapshot, when the cluster is gone.
+        snapshot = pathlib.Path(self.folder.name) / "now.json"
+        self.addCleanup(snapshot.unlink, missing_ok=True)
+        self.assertEqual(self.muster("status", *at, "--snapshot", snapshot).stdout, "")
+        whole = self.muster("status", *at, "--snapshot").stdout
+        self.assertEqual(json.loads(whole)["nodes"], json.loads(snapshot.read_text())["nodes"])
+        driver.communicate("")
+        pids = self.pids(address)
+        self.muster("down", *at)
+        text = snapshot.read_text()
+        done = self.muster("whatif", "--snapshot", snapshot, "--remove-node", "old", "--request", "", code=1)
+        self.assertIn("without old: never: needs 1 CPU; there are no nodes", done.stdout)
+        self.assertIn("Score", self.muster("whatif", "--snapshot", snapshot).stdout)
+        # What is wrong is named.
+        self.muster("whatif", *at, code=3)
+        self.muster("status", *at, "--snapshot", code=3)
+        for arguments, why in [
+                (("--snapshot", "/nowhere"), "cannot read /nowhere: No such file or directory"),
+                (("--snapshot", snapshot, "--request", "gpu=1"), '"gpu=1" is no resource'),
+                (("--snapshot", snapshot, "--add-node", "gpus=x"), "--add-node: "),
+                (("--snapshot", snapshot, "--task", task, "--request", "gpus=1"), "--task asks about"),
+                (("--snapshot", snapshot, "--config", '{"polcy": "x"}'), "--config: polcy: there is no such member"),
+                (("--replay", snapshot, "--request", "gpus=1"), "--replay goes with"),
+                (("--replay", "/nowhere"), "cannot read /nowhere")]:
+            done = self.muster("whatif", *arguments, code=2)
+            self.assertIn(why, done.stderr)
+            self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
+        self.assertEqual(self.muster("whatif", "--snapshot", snapshot, "--remove-node", "x", code=1).stderr,
+                         "there is no node x\n")
+        self.assertIn("no task", self.muster("whatif", "--snapshot", snapshot, "--task", "ffff", code=1).stderr)
+        for old, new, why in [('"muster_snapshot":1', '"muster_snapshot":9', "reads version 1, not 9"),
+                              ('"name":"old"', '"nmae":"old"', "nodes[0].nmae: there is no such member"),
+                              ('"cpus":2', '"cpus":-2', "nodes[0].total"), ("{", "[", "no JSON")]:
+            self.assertIn(old, text)
+            snapshot.write_text(text.replace(old, new, 1))
+            self.assertIn(why, self.muster("whatif", "--snapshot", snapshot, code=2).stderr)
+        snapshot.unlink()
+        self.assert_nothing_left(pids)
+
+    def test_decisions_are_known_after_the_end(self):
+        address, _ = self.up("--node", "cpus=2,gpus=1,name=large", "--node", "cpus=1,name=small")
+        at = ("--address", address)
+        self.assertEqual(self.muster("explain", *at, "--decision").stdout, "Nothing has been decided yet.\n")
+        driver = self.driver("ended", address)
+        task = driver.stdout.readline().split()[1]
+        (decision,) = json.loads(self.muster("explain", *at, "--decision", "--json").stdout)
+        self.assertEqual((decision["number"], decision["kind"], decision["class"], decision["task"], decision["node"],
+                          decision["choice"]), (1, "granted", "Score", task, "small", 1))
+        self.assertEqual(decision["tried"][0]["found"], "0 of 2 nodes matched")
+        self.assertEqual(decision["lost"], [{"node": "large", "by": "it has GPUs, and the work needs none"}])
+        self.assertRegex(self.muster("explain", *at, "--decision").stdout,
+                         r"^ +1  \d+m?s ago +granted +Score \(request 1\) on small, choice 2 of 2, after \d")
+        for asked in [("--decision", "1"), ("task", task, "--decision"), ("--decision", task)]:
+            self.assertIn("large lost: it has GPUs", self.muster("explain", *at, *asked).stdout)
+        self.assertRegex(self.muster("explain", *at, "task", task[:12]).stdout,
+                         r"^Score has finished\nDecision 1, .*got 1 CPU on small by choice 2 of 2")
+        # Its driver is gone: the head knows the lease that was asked for it.
+        driver.communicate("")
+        ended = harness.wait_until(
+            lambda: "does not know it any more" in (text := self.muster("explain", *at, "task", task).stdout) and text,
+            "the driver to be gone")
+        self.assertIn("large lost: it has GPUs", ended)
+        self.assertIn("nor is there", self.muster("explain", *at, "--decision", "77", code=1).stderr)
+        self.assertIn("no task's id begins so", self.muster("explain", *at, "--decision", "ffff", code=1).stderr)
+        self.assertIn("hexadecimal", self.muster("explain", *at, "--decision", "x", code=2).stderr)
+        self.muster("explain", code=2)
+        pids = self.pids(address)
+        self.muster("down", *at)
+        self.muster("explain", *at, "--decision", code=3)
+        self.assert_nothing_left(pids)
+
+    def test_recorded_events_are_replayed(self):
+        events = pathlib.Path(self.folder.name) / "events.jsonl"
+        self.addCleanup(events.unlink, missing_ok=True)
+        head = self.daemon("head", "--port", 0, "--record-events", events, "--decision-detail", "off")
+        address = self.wait_for_line(head, r"head at (\S+?)\. ").group(1)
+        worker = self.daemon("worker", "--address", address, "--num-cpus", 2, "--name", "a")
+        self.wait_for_nodes(address, "alive", 1)
+        driver = self.driver("ended", address)
+        driver.stdout.readline()
+        driver.communicate("")
+        self.assertIn("was not kept", self.muster("explain", "--address", address, "--decision", "1").stdout)
+        for daemon in (worker, head):
+            daemon.send_signal(signal.SIGINT)
+            self.end(daemon)
+        replayed = json.loads(self.muster("whatif", "--replay", events, "--json").stdout)
+        self.assertEqual(replayed["recorded"]["requests"], 1)
+        self.assertEqual(replayed["recorded"]["by_choice"], [0, 1])
+        self.assertEqual(replayed["recorded"], replayed["what_if"])
+        self.assertEqual(replayed["moved"]["elsewhere"], 0)
+        text = self.muster("whatif", "--replay", events, "--config", '{"waiting_requests_max": 0}').stdout
+        self.assertRegex(text, r"granted +1 +0\n")
+        self.assertRegex(text, r"refused +0 +1\n")
+        self.assertIn("--config: waiting", self.muster("whatif", "--replay", events, "--config",
+                                                       '{"waiting_requests_max": "x"}', code=2).stderr)
+        events.write_text(events.read_text() + "{}\n")
+        self.assertRegex(self.muster("whatif", "--replay", events, code=2).stderr, r"line \d+: at: is missing")
+        events.unlink()
+
+    def test_a_recording_that_cannot_be_written_is_said(self):
+        for path, why in [("/nowhere/events", "No such file or directory"), ("/dev/full", "No space left on device")]:
+            done = self.muster("head", "--port", 0, "--record-events", path, code=1)
+            self.assertIn(f"cannot write {path}: {why}", done.stderr)
+            done = self.muster("up", "--port", 0, "--node", "cpus=1", "--record-events", path, code=1)
+            self.assertIn(f"cannot write {path}: {why}", done.stderr)
+        for command in "head", "up":
+            done = self.muster(command, "--decision-detail", "much", code=2)
+            self.assertIn("--decision-detail: allowed", done.stderr)
+        self.assert_nothing_left([])
+
     # --- up, status, nodes, down ---
 
     def test_a_cluster_starts_shows_itself_and_ends(self):
@@ -374,9 +520,9 @@ class CliTest(unittest.TestCase):
 
     def test_help_has_an_example_and_wrong_usage_is_one_line(self):
         commands = re.findall(r"^  (\w+) ", self.muster("--help").stdout, re.MULTILINE)
-        self.assertEqual(commands[:9],
-                         ["up", "down", "head", "worker", "status", "nodes", "explain", "selector", "version"])
-        for command in commands[:9]:
+        self.assertEqual(commands[:10],
+                         ["up", "down", "head", "worker", "status", "nodes", "explain", "whatif", "selector", "version"])
+        for command in commands[:10]:
             self.assertRegex(self.muster(command, "--help").stdout, rf"For example:\n  .*muster {command}")
             done = self.muster(command, "--nonsense", code=2)
             self.assertEqual(done.stderr, f"muster {command}: there is no option --nonsense; see muster {command} --help\n")

@@ -251,6 +251,7 @@ class ClusterSim {
     const std::shared_ptr<HeadProcess> head = head_;
     head->core->Step(event, actions);
     head->core->CheckInvariants();
+    if (++head_steps_ % 64 == 0) CheckSnapshot(*head->core);
     for (head::Action& action : actions) {
       std::visit([&](auto& done) { Do(*head, done); }, action);
     }
@@ -278,6 +279,7 @@ class ClusterSim {
   }
 
   void ScheduleQuestion();
+  void CheckSnapshot(const head::HeadCore& core);
 
   template <typename Map>
   typename Map::mapped_type Pick(const Map& map) {
@@ -428,6 +430,7 @@ class ClusterSim {
   uint64_t last_question_ = 0;
   int open_questions_ = 0;
   std::shared_ptr<HeadProcess> head_;
+  uint64_t head_steps_ = 0;
   absl::btree_map<uint64_t, WorkerPtr> workers_;
   absl::btree_map<uint64_t, DriverPtr> drivers_;
   absl::btree_map<uint64_t, std::shared_ptr<DataLink>> data_;

@@ -23,6 +23,7 @@ std::shared_ptr<DriverProcess> ClusterSim::MakeDriver(uint64_t job, const v1::Le
   config.hello.set_name("app");
   config.hello.set_host_id("host 0");
   config.hello.set_job(job == 0 ? driver->id : job);
+  if (job == 0) config.hello.set_tenant(absl::StrCat("t", driver->id % 3));
   config.hello.mutable_binary()->set_build_id(kBuildId);
   config.hello.mutable_binary()->set_path("/app");
   config.hello.mutable_binary()->set_host_id("host 0");

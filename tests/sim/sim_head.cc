@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "runtime/snapshot/snapshot_json.h"
 #include "tests/sim/cluster_sim_impl.h"
 
 namespace muster::sim {
@@ -16,6 +17,8 @@ void ClusterSim::StartHead() {
   config.address = "head:6379";
   config.start = clock_.now();
   config.node_timeout = plan_.node_timeout;
+  config.sharing = plan_.sharing;
+  config.tenants.push_back({.tenant = "t1", .weight_milli = 2000});
   head_->core = std::make_unique<head::HeadCore>(config);
   open_questions_ = 0;
   Note("head", 0, "starts");
@@ -85,6 +88,37 @@ void ClusterSim::ScheduleQuestion() {
                          driver.core->TaskIdOf(task).substr(0, prng_.Percent(80) ? 12 : 1)},
              "asked");
   });
+}
+
+// A scheduler loaded from the head's snapshot, through JSON, is as the head's; and what the head
+// says of its decisions is in order.
+void ClusterSim::CheckSnapshot(const head::HeadCore& core) {
+  const std::string json = ToJson(core.TakeSnapshot(), snapshot::Style::kOneLine);
+  absl::StatusOr<snapshot::SnapshotFile> file = snapshot::ParseSnapshot(json);
+  if (!file.ok()) {
+    return checker_.Fail(absl::StrCat("a snapshot cannot be read: ", file.status().message()));
+  }
+  std::vector<sched::Action> actions;
+  const auto loaded = sched::Scheduler::Load(file->snapshot, actions);
+  if (!loaded.ok()) {
+    return checker_.Fail(absl::StrCat("a snapshot cannot be loaded: ", loaded.status().message()));
+  }
+  if (!actions.empty()) {
+    return checker_.Fail(absl::StrCat("a loaded snapshot is not at rest: ", ToString(actions[0])));
+  }
+  (*loaded)->CheckInvariants();
+  file->snapshot = (*loaded)->TakeSnapshot();
+  if (ToJson(*file, snapshot::Style::kOneLine) != json) {
+    checker_.Fail(absl::StrCat("a loaded snapshot is another one: ", json));
+  }
+  uint64_t before = 0;
+  const v1::DecisionsReply last = core.Decisions(0, 100);
+  for (const v1::Decision& decision : last.decisions()) {
+    if (before != 0 && decision.number() + 1 != before) {
+      checker_.Fail("the last decisions are not in order");
+    }
+    before = decision.number();
+  }
 }
 
 }  // namespace muster::sim

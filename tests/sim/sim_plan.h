@@ -6,6 +6,7 @@
 
 #include "absl/time/time.h"
 #include "muster/v1/cluster.pb.h"
+#include "scheduler/sharing.h"
 #include "tests/sim/prng.h"
 
 namespace muster::sim {
@@ -27,6 +28,7 @@ struct SimPlan {
   size_t tasks_per_push_max = 512;
   size_t queued_tasks_max = 1'000'000;
   int idle_executors_max = 4;
+  sched::SharingConfig sharing{};
   // Faults that this seed has.
   bool link_loss = false;
   bool delay_spikes = false;

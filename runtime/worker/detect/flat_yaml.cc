@@ -41,14 +41,23 @@ absl::StatusOr<FlatMap> ToFlatMap(const YAML::Node& map) {
   return flat;
 }
 
-absl::StatusOr<std::vector<FlatMap>> ToFlatMaps(const YAML::Node& document,
-                                                const std::string& key) {
-  const std::string wanted = absl::StrCat("a cluster file is a map with the one key \"", key, "\"");
-  if (!document.IsMap() || document.size() != 1) return Refused(document, wanted);
-  const auto entry = document.begin();
-  if (!entry->first.IsScalar() || entry->first.Scalar() != key)
-    return Refused(entry->first, wanted);
-  const YAML::Node list = entry->second;
+absl::StatusOr<std::vector<FlatMap>> ToFlatMaps(const YAML::Node& document, const std::string& key,
+                                                const std::string& beside) {
+  const std::string wanted = absl::StrCat(
+      "a cluster file is a map with the ",
+      beside.empty() ? absl::StrCat("one key \"", key, "\"")
+                     : absl::StrCat("key \"", key, "\" and, if need be, \"", beside, "\""));
+  if (!document.IsMap() || document.size() == 0) return Refused(document, wanted);
+  YAML::Node list;
+  for (const auto& entry : document) {
+    if (!entry.first.IsScalar()) return Refused(entry.first, wanted);
+    if (entry.first.Scalar() == key) {
+      list.reset(entry.second);
+    } else if (beside.empty() || entry.first.Scalar() != beside) {
+      return Refused(entry.first, wanted);
+    }
+  }
+  if (!list.IsDefined() || list.IsNull()) return Refused(document, wanted);
   if (!list.IsSequence()) return Refused(list, absl::StrCat("\"", key, "\" must be a list"));
   std::vector<FlatMap> maps;
   for (const auto& item : list) {
@@ -57,6 +66,31 @@ absl::StatusOr<std::vector<FlatMap>> ToFlatMaps(const YAML::Node& document,
     maps.push_back(std::move(flat));
   }
   return maps;
+}
+
+absl::StatusOr<FlatMap> ToOptions(const YAML::Node& document, const std::string& key) {
+  FlatMap options;
+  if (!document.IsMap()) return options;
+  for (const auto& entry : document) {
+    if (!entry.first.IsScalar() || entry.first.Scalar() != key) continue;
+    if (!entry.second.IsMap()) {
+      return Refused(entry.first, absl::StrCat("\"", key, "\" must be a map of options"));
+    }
+    for (const auto& option : entry.second) {
+      if (!option.first.IsScalar()) return Refused(option.first, "an option must be plain text");
+      const bool list = option.second.IsSequence();
+      if (!list && !option.second.IsScalar()) {
+        return Refused(option.first, "an option has a plain value, or a list of them");
+      }
+      if (!list) options.emplace_back(option.first.Scalar(), option.second.Scalar());
+      for (const auto& value : option.second) {
+        if (!list) break;
+        if (!value.IsScalar()) return Refused(value, "must be a plain value");
+        options.emplace_back(option.first.Scalar(), value.Scalar());
+      }
+    }
+  }
+  return options;
 }
 
 // yaml-cpp throws; nothing of it leaves this file.
@@ -84,10 +118,14 @@ absl::StatusOr<FlatMap> ParseYamlMap(const std::string& text) {
   });
 }
 
-absl::StatusOr<std::vector<FlatMap>> ParseYamlMaps(const std::string& text,
-                                                   const std::string& key) {
+absl::StatusOr<std::vector<FlatMap>> ParseYamlMaps(const std::string& text, const std::string& key,
+                                                   const std::string& beside) {
   return Parse<std::vector<FlatMap>>(
-      text, [&](const YAML::Node& document) { return ToFlatMaps(document, key); });
+      text, [&](const YAML::Node& document) { return ToFlatMaps(document, key, beside); });
+}
+
+absl::StatusOr<FlatMap> ParseYamlOptions(const std::string& text, const std::string& key) {
+  return Parse<FlatMap>(text, [&](const YAML::Node& document) { return ToOptions(document, key); });
 }
 
 absl::StatusOr<std::string> ReadYamlFile(const std::string& path) {

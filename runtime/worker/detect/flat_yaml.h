@@ -23,8 +23,13 @@ using FlatMap = std::vector<std::pair<std::string, std::string>>;  // In the fil
 // "k: v\nk2: v2". An empty document is an empty map.
 absl::StatusOr<FlatMap> ParseYamlMap(const std::string& text);
 
-// "nodes:\n- {k: v}\n- {}" with `key` "nodes": the one key of the document.
-absl::StatusOr<std::vector<FlatMap>> ParseYamlMaps(const std::string& text, const std::string& key);
+// "nodes:\n- {k: v}\n- {}" with `key` "nodes". No other key but `beside` may be there.
+absl::StatusOr<std::vector<FlatMap>> ParseYamlMaps(const std::string& text, const std::string& key,
+                                                   const std::string& beside = "");
+
+// "head: {k: v, k2: [a, b]}" with `key` "head": a pair for each value. Absent: empty. Other keys
+// are not looked at.
+absl::StatusOr<FlatMap> ParseYamlOptions(const std::string& text, const std::string& key);
 
 absl::StatusOr<std::string> ReadYamlFile(const std::string& path);
 
