@@ -21,7 +21,8 @@
 //   - among nodes with room: best fit, no GPU node for work without GPUs while another has room.
 //   The node with the
 //     least of these, compared in order: GPUs although none are needed; what stays free of the
-//     device that a share would go to; free GPUs; free CPUs; free memory; node id. On a node: whole
+//     device that a share would go to; free GPUs, then how many of them are whole; free CPUs and
+//     free memory, both in steps (free_key.h); node id. On a node: whole
 //     GPUs are the lowest empty devices, a share goes to the fullest device that has room (the
 //     lowest on ties);
 //   - node affinity and avoidance of nodes that failed: see placement_constraints.h;
@@ -29,10 +30,13 @@
 //   for their absence;
 //   - a change of labels leaves what runs where it is.
 //
-// Cost: a request of a class that waits already, O(choices); a finished lease, O(classes that
-// wait); a node that joins or changes, O(classes); the first request of a class, and one that may
-// now be placed, O(nodes). Thread-safety: none; one thread owns it. Errors: none; input is
-// validated before it gets here (a spec that Validate() refuses is Rejected).
+// Cost, in plain order (no quotas, holds or preemption in play): a request, its choices times the
+// few buckets of free capacity and the blocks of nodes that its selector matches in them; one of a
+// class that waits already, its place in the queue; a finished lease, the waiting classes that its
+// node may serve; a node that joins or changes, its labels. See capacity_index.h, waiting_index.h
+// and feasibility.h. Groups, and requests with affinity, cost O(nodes). Thread-safety: none; one
+// thread owns it. Errors: none; input is validated before it gets here (a spec that Validate()
+// refuses is Rejected).
 #pragma once
 
 #include <memory>

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <map>
 #include <optional>
 #include <set>
@@ -697,10 +698,10 @@ void CheckReports(const Scheduler& scheduler, const Oracle& oracle, absl::Time n
   ASSERT_EQ(there, oracle.nodes().size());
 }
 
-class SchedulerOracleTest : public ::testing::TestWithParam<uint64_t> {};
+constexpr int kCasesPerSeed = 150;  // An event each, and all that follows from it.
 
-TEST_P(SchedulerOracleTest, DecidesAsTheSlowVersionDoes) {
-  World world(GetParam());
+void CompareWithTheSlowVersion(uint64_t seed) {
+  World world(seed);
   const bool grace = world.chance().OneIn(3);
   const absl::Time start = absl::UnixEpoch();
   SchedulerConfig config{.start = start,
@@ -712,7 +713,7 @@ TEST_P(SchedulerOracleTest, DecidesAsTheSlowVersionDoes) {
   Oracle oracle(start + config.infeasible_grace, config.avoid_for);
   absl::Time now = start;
   std::string history;
-  for (int step = 0; step < 150; ++step) {
+  for (int step = 0; step < kCasesPerSeed; ++step) {
     auto [event, texts] = world.Next(oracle);
     if (world.chance().OneIn(3)) now += absl::Seconds(world.chance().Below(8));
     // Mostly the shell ticks in time; sometimes it is late.
@@ -743,6 +744,23 @@ TEST_P(SchedulerOracleTest, DecidesAsTheSlowVersionDoes) {
       twin = *std::move(loaded);
       twin->CheckInvariants();
     }
+  }
+}
+
+class SchedulerOracleTest : public ::testing::TestWithParam<uint64_t> {};
+
+TEST_P(SchedulerOracleTest, DecidesAsTheSlowVersionDoes) { CompareWithTheSlowVersion(GetParam()); }
+
+// MUSTER_ORACLE_CASES=100000 compares so many; CI has the seeds below.
+TEST(SchedulerOracleAtLength, DecidesAsTheSlowVersionDoes) {
+  const char* const wanted = std::getenv("MUSTER_ORACLE_CASES");
+  if (wanted == nullptr) GTEST_SKIP() << "MUSTER_ORACLE_CASES says how many; none were asked for";
+  const uint64_t cases = std::strtoull(wanted, nullptr, 10);
+  ASSERT_GT(cases, 0) << wanted;
+  for (uint64_t seed = 1000; (seed - 1000) * kCasesPerSeed < cases; ++seed) {
+    SCOPED_TRACE(seed);
+    CompareWithTheSlowVersion(seed);
+    if (HasFatalFailure()) return;
   }
 }
 

@@ -31,6 +31,21 @@ class SchedulerRecordsTest(unittest.TestCase):
         )
         self.assertEqual((first.note, second.note), ("", "50M items/s"))
 
+    def test_percentiles_are_records_beside_the_naive_scan(self):
+        benchmarks = aggregate(
+            "BM_Decide/nodes:100/classes:64/choices:3/full:70/change_every:0/iterations:10/manual_time",
+            300,
+            request_p50=150,
+            finish_p99=700,
+        ) + aggregate("BM_NaiveScan/nodes:100", 3000)
+        request, finish, scan = records(json.dumps({"benchmarks": benchmarks}))
+        self.assertEqual(
+            (request.name, request.value, request.peer, request.ratio),
+            ("BM_Decide/nodes:100/classes:64/choices:3/full:70 request p50", 150, "naive scan", 20),
+        )
+        self.assertEqual((finish.value, finish.peer), (700, ""))
+        self.assertEqual((scan.name, scan.value), ("BM_NaiveScan/nodes:100", 3000))
+
     def test_an_error_in_a_benchmark_is_an_error(self):
         benchmarks = [{"name": "BM_Match", "error_occurred": True, "error_message": "no nodes"}]
         with self.assertRaisesRegex(BenchError, "BM_Match: no nodes"):
