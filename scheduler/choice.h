@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -12,8 +13,10 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "scheduler/ids.h"
 #include "scheduler/label_selector.h"
 #include "scheduler/resources.h"
+#include "scheduler/strategy.h"
 
 namespace muster::sched {
 
@@ -46,29 +49,88 @@ struct Choice {
   }
 };
 
+// One bundle of a placement group: what it needs, by its choices in order. They are all open: what
+// waits and falls back is the group, see GroupShape.
+struct BundleSpec {
+  std::vector<Choice> choices{};  // At least one; `after` and `advance_on` mean nothing here.
+
+  friend bool operator==(const BundleSpec& a, const BundleSpec& b) {
+    return a.choices == b.choices;
+  }
+  template <typename H>
+  friend H AbslHashValue(H h, const BundleSpec& b) {
+    return H::combine(std::move(h), b.choices);
+  }
+};
+
+// One way to have a placement group, as a whole.
+struct GroupShape {
+  std::vector<BundleSpec> bundles{};            // At least one.
+  Strategy strategy{};                          // Empty: pack.
+  absl::Duration after = absl::ZeroDuration();  // As of a choice.
+  uint8_t advance_on = kDefaultAdvanceOn;
+
+  friend bool operator==(const GroupShape& a, const GroupShape& b) {
+    return std::tie(a.bundles, a.strategy, a.after, a.advance_on) ==
+           std::tie(b.bundles, b.strategy, b.after, b.advance_on);
+  }
+  template <typename H>
+  friend H AbslHashValue(H h, const GroupShape& s) {
+    return H::combine(std::move(h), s.bundles, s.strategy, s.after, s.advance_on);
+  }
+};
+
+// A request that is placed in what a placement group has reserved.
+struct InsideGroup {
+  RequestId group{};
+  int bundle = -1;  // -1: any.
+
+  friend bool operator==(InsideGroup a, InsideGroup b) {
+    return a.group == b.group && a.bundle == b.bundle;
+  }
+  template <typename H>
+  friend H AbslHashValue(H h, InsideGroup i) {
+    return H::combine(std::move(h), i.group, i.bundle);
+  }
+};
+
 // Equal specs form one scheduling class, name and owner included.
 struct RequestSpec {
   std::vector<Choice> choices{};  // At least one.
   int bundles = 1;                // Equal bundles, each with these choices, placed all or none.
-  int priority = 0;               // Higher comes first.
+  // How the equal bundles lie to each other. Empty: anywhere, as single requests would.
+  Strategy strategy{};
+  // A placement group: its shapes, in order of preference. Made by GroupSpec(), which makes the
+  // choices too: choice i is the sum of shape i, and `bundles` is 1.
+  std::vector<GroupShape> shapes{};
+  std::optional<InsideGroup> inside{};
+  int priority = 0;  // Higher comes first.
   bool fail_if_infeasible = false;
   // Part of the class, not of the decision: "Score", and which application and environment.
   std::string name{};
   std::string owner{};
 
   friend bool operator==(const RequestSpec& a, const RequestSpec& b) {
-    return std::tie(a.bundles, a.priority, a.fail_if_infeasible, a.name, a.owner, a.choices) ==
-           std::tie(b.bundles, b.priority, b.fail_if_infeasible, b.name, b.owner, b.choices);
+    return std::tie(a.bundles, a.priority, a.fail_if_infeasible, a.name, a.owner, a.choices,
+                    a.strategy, a.shapes,
+                    a.inside) == std::tie(b.bundles, b.priority, b.fail_if_infeasible, b.name,
+                                          b.owner, b.choices, b.strategy, b.shapes, b.inside);
   }
   template <typename H>
   friend H AbslHashValue(H h, const RequestSpec& s) {
     return H::combine(std::move(h), s.bundles, s.priority, s.fail_if_infeasible, s.name, s.owner,
-                      s.choices);
+                      s.choices, s.strategy, s.shapes, s.inside.has_value(),
+                      s.inside.value_or(InsideGroup{}));
   }
+  bool is_group() const { return !shapes.empty(); }  // A placement group.
 };
+
+// The spec of a placement group; name, owner, priority and the like are the caller's to set.
+RequestSpec GroupSpec(std::vector<GroupShape> shapes);
 
 inline constexpr int kChoicesMax = 64;
 inline constexpr int kBundlesMax = 100'000;
+inline constexpr int kGroupBundlesMax = 10'000;  // Of one shape of a placement group.
 
 // What the scheduler relies on: at least one choice, bounds, resources in order, no negative
 // `after` (and the primary's `after` is 0). Errors: kInvalidArgument naming the choice.

@@ -22,6 +22,7 @@ Node* Cluster::AddNode(NodeId id, const std::string& name, const Labels& labels,
   slot = std::make_unique<Node>(id, name, labels, total);
   Node* const node = slot.get();
   InsertById(sorted_, node);
+  topology_.NodesChanged(/*grew=*/true);
   index_.Add(node);
   CountInAllClasses(*node, +1);
   return node;
@@ -31,6 +32,7 @@ void Cluster::Relabel(Node* node, const Labels& labels) {
   CountInAllClasses(*node, -1);
   index_.Remove(node);
   node->labels = WithAliases(labels);
+  topology_.NodesChanged(/*grew=*/false);
   index_.Add(node);
   CountInAllClasses(*node, +1);
 }
@@ -40,6 +42,7 @@ void Cluster::RemoveNode(Node* node) {
   CountInAllClasses(*node, -1);
   index_.Remove(node);
   EraseById(sorted_, node);
+  topology_.NodesChanged(/*grew=*/false);
   NodeView view = node->View();
   view.state = NodeState::kLost;
   lost_.push_back(std::move(view));
@@ -65,6 +68,10 @@ SchedulingClass* Cluster::Use(const RequestSpec& spec) {
     for (const Choice& choice : of->spec.choices) {
       of->selectors.push_back(index_.Acquire(choice.selector, sorted_));
     }
+    if (of->spec.is_group() || of->spec.bundles > 1) topology_.UseHierarchy();
+    if (of->spec.is_group() || !of->spec.strategy.empty()) {
+      of->plan = MakeGroupPlan(of->spec, index_, topology_, sorted_);
+    }
     for (const Node* node : sorted_) of->Count(*node, +1);
   }
   if (of->idle_since) {
@@ -88,6 +95,7 @@ void Cluster::DropIdleClasses() {
     SchedulingClass* const oldest = idle_.begin()->second;
     idle_.erase(idle_.begin());
     for (const int selector : oldest->selectors) index_.Release(selector);
+    if (oldest->plan != nullptr) ReleaseGroupPlan(*oldest->plan, index_, topology_);
     class_of_spec_.erase(oldest->spec);
     classes_.erase(oldest->id);
   }
@@ -102,6 +110,7 @@ void Cluster::CheckInvariants() const {
   MUSTER_CHECK(std::is_sorted(sorted_.begin(), sorted_.end(),
                               [](const Node* a, const Node* b) { return a->id < b->id; }));
   index_.CheckInvariants(sorted_);
+  topology_.CheckInvariants(sorted_);
   MUSTER_CHECK(idle_.size() <= static_cast<size_t>(idle_classes_kept_));
   MUSTER_CHECK(class_of_spec_.size() == classes_.size());
   for (const auto& [id, of] : classes_) {
@@ -110,7 +119,7 @@ void Cluster::CheckInvariants() const {
     fresh.selectors = of->selectors;
     for (const Node* node : sorted_) fresh.Count(*node, +1);
     MUSTER_CHECK(fresh.nodes_for_choice == of->nodes_for_choice);
-    MUSTER_CHECK(fresh.bundles_for_open == of->bundles_for_open);
+    if (of->counted()) MUSTER_CHECK(fresh.bundles_for_open == of->bundles_for_open);
   }
 }
 

@@ -17,13 +17,16 @@
 #include "scheduler/node.h"
 #include "scheduler/scheduling_class.h"
 #include "scheduler/selector_index.h"
+#include "scheduler/topology.h"
 
 namespace muster::sched {
 
 class Cluster {
  public:
-  Cluster(int lost_nodes_kept, int idle_classes_kept)
-      : lost_nodes_kept_(lost_nodes_kept), idle_classes_kept_(idle_classes_kept) {}
+  Cluster(int lost_nodes_kept, int idle_classes_kept, std::vector<std::string> hierarchy)
+      : lost_nodes_kept_(lost_nodes_kept),
+        idle_classes_kept_(idle_classes_kept),
+        topology_(std::move(hierarchy)) {}
 
   Node* FindNode(NodeId id) const;  // Null: not there, or lost.
   Node* AddNode(NodeId id, const std::string& name, const Labels& labels,
@@ -40,6 +43,13 @@ class Cluster {
   void Unuse(SchedulingClass* of);
 
   const SelectorIndex& index() const { return index_; }
+  // Told of each change of what is free of a node or whether it may be used.
+  Topology& topology() { return topology_; }
+  // Up to date.
+  const Topology& topology() const {
+    topology_.Refresh(sorted_);
+    return topology_;
+  }
   const absl::btree_map<uint64_t, std::unique_ptr<SchedulingClass>>& classes() const {
     return classes_;
   }
@@ -56,6 +66,7 @@ class Cluster {
   std::vector<Node*> sorted_;
   std::deque<NodeView> lost_;  // Oldest loss first.
   SelectorIndex index_;
+  mutable Topology topology_;  // Brought up to date when it is asked.
 
   absl::btree_map<uint64_t, std::unique_ptr<SchedulingClass>> classes_;
   absl::flat_hash_map<RequestSpec, SchedulingClass*> class_of_spec_;

@@ -440,10 +440,11 @@ std::string WhereText(const Cluster& cluster, const Request& request, int bundle
   const Placement& placement = request.bundles[bundle].placement;
   const Node* const node = cluster.FindNode(placement.node);
   std::string text;
-  if (request.of->spec.bundles > 1) text = absl::StrCat("bundle ", bundle, ": ");
+  const RequestSpec& spec = request.of->spec;
+  if (spec.bundles > 1 || spec.is_group()) text = absl::StrCat("bundle ", bundle, ": ");
   absl::StrAppend(&text, node == nullptr ? placement.node.ToString() : node->name, ", choice ",
                   placement.choice + 1, " (",
-                  ToText(request.of->spec.choices[placement.choice].selector), ")");
+                  ToText(ChoiceOf(spec, request.shape, bundle, placement.choice).selector), ")");
   if (!placement.devices.empty()) {
     absl::StrAppend(&text, placement.devices.size() == 1 ? ", GPU " : ", GPUs ",
                     absl::StrJoin(placement.devices, ", ", [](std::string* out, GpuShare share) {

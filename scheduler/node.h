@@ -69,7 +69,7 @@ using LeaseId = std::pair<RequestId, int>;  // A bundle of a request.
 struct Node {
   Node(NodeId id_in, std::string name_in, Labels labels_in, NodeResources total_in);
 
-  bool usable() const { return reachable && !draining; }  // May get something new.
+  bool usable() const { return reachable && !draining && !set_aside; }  // May get something new.
   NodeState state() const;
   NodeView View() const;
 
@@ -84,6 +84,8 @@ struct Node {
   std::optional<absl::Time> deadline;
   absl::btree_set<LeaseId> leases;
   std::vector<bool> selected;  // By selector number; kept by SelectorIndex.
+  bool set_aside = false;      // For a group that waits; see reservation.h.
+  int topology_slot = -1;      // Kept by Topology.
 };
 
 }  // namespace muster::sched

@@ -47,6 +47,16 @@ void Scheduler::Impl::GiveUpAdoptions() {
   while (!adoptions_.empty() && adoptions_.begin()->first <= now_) {
     Request& request = *Find(adoptions_.begin()->second);
     StopWaitingForMissing(request);
+    if (request.of->spec.is_group()) {
+      for (Bundle& bundle : request.bundles) {
+        if (bundle.state != Bundle::State::kMissing) continue;
+        bundle.state = Bundle::State::kEnded;
+        actions_->push_back(LeaseLost{
+            .request = request.id, .bundle = static_cast<int>(&bundle - request.bundles.data())});
+      }
+      MarkBroken(request);
+      continue;
+    }
     for (int bundle = 0; bundle < request.of->spec.bundles; ++bundle) {
       const NodeId node = request.bundles[bundle].placement.node;
       if (request.bundles[bundle].state == Bundle::State::kEnded) continue;
@@ -63,7 +73,12 @@ void Scheduler::Impl::On(const NodeJoined& event) {
   if (cluster_.FindNode(event.node) != nullptr) return;
   Node* const node = cluster_.AddNode(event.node, event.name, event.labels, event.total);
   topology_changed_ = true;
-  for (const HeldLease& held : event.held) Adopt(held, *node);
+  for (const HeldLease& held : event.held) {
+    if (!held.spec.inside) Adopt(held, *node);
+  }
+  for (const HeldLease& held : event.held) {
+    if (held.spec.inside) Adopt(held, *node);
+  }
   Grew(*node);
 }
 
@@ -92,6 +107,16 @@ void Scheduler::Impl::On(const NodeDraining& event) {
 void Scheduler::Impl::On(const NodeLost& event) {
   Node* const node = cluster_.FindNode(event.node);
   if (node == nullptr) return;
+  // First what runs inside placement groups, so that nothing is left in their bundles.
+  const std::vector<LeaseId> leases(node->leases.begin(), node->leases.end());
+  for (const LeaseId& lease : leases) {
+    Request& request = *Find(lease.first);
+    if (request.bundles[lease.second].inside < 0) continue;
+    EndBundle(request, lease.second);
+    actions_->push_back(
+        LeaseLost{.request = request.id, .bundle = lease.second, .node = event.node});
+    ForgetIfEnded(request);
+  }
   while (!node->leases.empty()) {
     const LeaseId lease = *node->leases.begin();  // In order of request and bundle.
     Request& request = *Find(lease.first);
@@ -130,6 +155,14 @@ void Scheduler::Impl::On(const Requested& event) {
                                         "again later")});
     return;
   }
+  if (event.spec.inside) {
+    const Request* const group = Find(event.spec.inside->group);
+    if (group == nullptr || !group->of->spec.is_group() || group->removed) {
+      actions_->push_back(Infeasible{
+          .request = event.request, .failed = true, .reason = "its placement group is not there"});
+      return;
+    }
+  }
   Request& request = Add(event.request, event.spec);
   new_waiting_ = &request;
   Enqueue(request);
@@ -138,6 +171,7 @@ void Scheduler::Impl::On(const Requested& event) {
 void Scheduler::Impl::On(const RequestCancelled& event) {
   Request* const request = Find(event.request);
   if (request == nullptr) return;
+  if (request->of->spec.is_group()) return RemoveGroup(*request);
   if (!request->granted()) Dequeue(*request);
   for (size_t bundle = 0; bundle < request->bundles.size(); ++bundle) {
     if (request->bundles[bundle].state == Bundle::State::kRunning) {
@@ -150,6 +184,10 @@ void Scheduler::Impl::On(const RequestCancelled& event) {
 void Scheduler::Impl::On(const LeaseFinished& event) {
   Request* const request = Find(event.request);
   if (Running(request, event.bundle) == nullptr) return;
+  if (request->of->spec.is_group()) {
+    GiveUp(*request, event.bundle, "its bundle was taken away");
+    return MarkBroken(*request);
+  }
   EndBundle(*request, event.bundle);
   ForgetIfEnded(*request);
 }
@@ -157,6 +195,15 @@ void Scheduler::Impl::On(const LeaseFinished& event) {
 void Scheduler::Impl::On(const LeaseBlocked& event) {
   Bundle* const bundle = Running(Find(event.request), event.bundle);
   if (bundle == nullptr || bundle->blocked == event.blocked) return;
+  if (bundle->inside >= 0) {  // It lends to others inside its bundle.
+    const InsideGroup inside = *Find(event.request)->of->spec.inside;
+    bundle->blocked = event.blocked;
+    bundle->may_overcommit = bundle->may_overcommit || !event.blocked;
+    const int64_t lent =
+        event.blocked ? bundle->placement.resources.cpus : -bundle->placement.resources.cpus;
+    RoomOf(*Find(inside.group), bundle->inside).left.AddCpus(lent);
+    return WakeInside(inside.group);
+  }
   Node& node = *cluster_.FindNode(bundle->placement.node);
   const int64_t cpus = bundle->placement.resources.cpus;
   bundle->blocked = event.blocked;
@@ -190,6 +237,7 @@ Request& Scheduler::Impl::Add(RequestId id, const RequestSpec& spec) {
   slot->arrival = next_arrival_++;
   slot->since = now_;
   slot->opened_at = now_;
+  if (spec.inside) ++inside_[spec.inside->group][slot->of->id];
   return *slot;
 }
 
@@ -198,6 +246,11 @@ void Scheduler::Impl::Forget(Request& request) {
   StopWaitingForMissing(request);
   if (new_waiting_ == &request) new_waiting_ = nullptr;
   SchedulingClass* const of = request.of;
+  if (of->spec.inside) {
+    const auto group = inside_.find(of->spec.inside->group);
+    if (--group->second[of->id] == 0) group->second.erase(of->id);
+    if (group->second.empty()) inside_.erase(group);
+  }
   requests_.erase(request.id);
   cluster_.Unuse(of);
 }
@@ -206,6 +259,7 @@ void Scheduler::Impl::Enqueue(Request& request) {
   SchedulingClass& of = *request.of;
   of.Push(&request);
   ++waiting_;
+  RefreshFeasible(of);
   of.OpenByTime(now_);  // Choices without `after` are open from the start.
   Touch(of);
   Reindex(of);
@@ -219,17 +273,20 @@ void Scheduler::Impl::Dequeue(Request& request) {
 
 void Scheduler::Impl::EndBundle(Request& request, int number) {
   Bundle& bundle = request.bundles[number];
-  MUSTER_CHECK(bundle.state == Bundle::State::kRunning);
+  if (bundle.inside >= 0) return EndInside(request, number);
+  MUSTER_CHECK(bundle.state == Bundle::State::kRunning || bundle.state == Bundle::State::kClosing);
   Node& node = *cluster_.FindNode(bundle.placement.node);
   node.free.Give(bundle.placement.resources, bundle.placement.devices);
   if (bundle.blocked)
     node.free.AddCpus(-bundle.placement.resources.cpus);  // Lent out: given before.
   node.leases.erase({request.id, number});
   bundle.state = Bundle::State::kEnded;
+  cluster_.topology().Update(node);
   Grew(node);
 }
 
 void Scheduler::Impl::ForgetIfEnded(Request& request) {
+  if (request.of->spec.is_group()) return MarkBroken(request);
   if (!request.Has(Bundle::State::kRunning)) Forget(request);
 }
 
@@ -239,27 +296,47 @@ void Scheduler::Impl::Adopt(const HeldLease& held, Node& node) {
   Request* request = Find(held.request);
   const RequestSpec& spec = request == nullptr ? held.spec : request->of->spec;
   if (request == nullptr && !Validate(held.spec).ok()) return;
-  const size_t choices = spec.choices.size();
-  if (held.bundle < 0 || held.bundle >= spec.bundles) return;
+  if (held.shape < 0 || (spec.is_group() && held.shape >= static_cast<int>(spec.shapes.size()))) {
+    return;
+  }
+  if (held.bundle < 0 || held.bundle >= BundlesOf(spec, held.shape)) return;
+  const size_t choices = spec.is_group()
+                             ? spec.shapes[held.shape].bundles[held.bundle].choices.size()
+                             : spec.choices.size();
   if (held.placement.choice < 0 || static_cast<size_t>(held.placement.choice) >= choices) return;
   if (!Validate(held.placement.resources).ok()) return;
   if (request != nullptr && request->granted() &&
-      request->bundles[held.bundle].state != Bundle::State::kMissing) {
+      (request->shape != held.shape ||
+       request->bundles[held.bundle].state != Bundle::State::kMissing)) {
     return;
   }
-  if (!node.free.TakeHeld(held.placement.resources, held.placement.devices)) return;
+  int inside = -1;
+  if (spec.inside) {
+    if (!AdoptInside(held, node, inside)) return;
+  } else {
+    if (!node.free.TakeHeld(held.placement.resources, held.placement.devices)) return;
+    cluster_.topology().Update(node);
+  }
 
   if (request == nullptr) request = &Add(held.request, held.spec);
   if (!request->granted()) {
     const bool waited = request->of->segments[request->open].contains(request->arrival);
     if (waited) Dequeue(*request);
-    request->bundles.resize(static_cast<size_t>(request->of->spec.bundles));
+    request->shape = held.shape;
+    request->level = held.level;
+    request->bundles.resize(static_cast<size_t>(BundlesOf(request->of->spec, held.shape)));
     if (waited) WaitForMissing(*request);
   }
   Bundle& bundle = request->bundles[held.bundle];
-  bundle = {.state = Bundle::State::kRunning, .may_overcommit = true, .placement = held.placement};
+  bundle = {.state = Bundle::State::kRunning,
+            .may_overcommit = true,
+            .inside = inside,
+            .placement = held.placement};
   bundle.placement.node = node.id;
   node.leases.emplace(request->id, held.bundle);
+  if (inside >= 0) {
+    rooms_.at({spec.inside->group, inside}).children.emplace(request->id, held.bundle);
+  }
   if (request->adopt_by && !request->Has(Bundle::State::kMissing)) {
     StopWaitingForMissing(*request);
     if (!request->Has(Bundle::State::kEnded)) Granted(*request);

@@ -52,6 +52,15 @@ struct SchedulerConfig {
   // How long a request that was asked for again waits for the rest of its bundles to come back with
   // their nodes.
   absl::Duration adoption_timeout = absl::Seconds(30);
+  // The labels that say where nodes lie to each other, from the coarsest to the finest: ranks are
+  // numbered along them.
+  std::vector<std::string> hierarchy = {"ray.io/availability-region", "ray.io/availability-zone",
+                                        "rack", "ray.io/gpu-domain"};
+  // The oldest group that could be placed on the nodes there are, but has no room, has nodes set
+  // aside for it once so many younger requests have passed it on nodes that it could use, or once
+  // it has waited so long; see reservation.h. 0 and infinite: never for that reason.
+  int64_t overtaken_max = 64;
+  absl::Duration reservation_after = absl::Minutes(1);
   int lost_nodes_kept = 100;    // In Nodes(), the newest.
   int idle_classes_kept = 256;  // Classes without requests whose matching nodes stay known.
 };

@@ -8,7 +8,10 @@ namespace muster::sched {
 
 void Scheduler::Impl::Settle() {
   do {
-    PlaceAll();
+    do {
+      PlaceBroken();
+      PlaceAll();
+    } while (try_broken_);
   } while (OpenByFindings());
   SayInfeasible();
   touched_.clear();
@@ -33,6 +36,8 @@ void Scheduler::Impl::PlaceAll() {
 
 bool Scheduler::Impl::PlaceHead(SchedulingClass& of) {
   Request& head = *of.head();
+  if (of.spec.inside) return PlaceInside(of, head);
+  if (of.plan != nullptr) return PlaceShaped(of, head);
   return of.spec.bundles == 1 ? PlaceOne(of, head) : PlaceGroup(of, head);
 }
 
@@ -72,6 +77,7 @@ bool Scheduler::Impl::PlaceGroup(SchedulingClass& of, Request& head) {
     }
   }
   MUSTER_CHECK(head.bundles.size() == bundles);
+  FollowTopology(head);
   Granted(head);
   return true;
 }
@@ -85,6 +91,7 @@ void Scheduler::Impl::PlaceBundle(Request& request, const Room& room) {
                       .resources = needs,
                       .devices = room.node->free.Take(needs)};
   room.node->leases.emplace(request.id, number);
+  cluster_.topology().Update(*room.node);
   request.bundles.push_back(std::move(bundle));
 }
 
@@ -93,6 +100,7 @@ void Scheduler::Impl::TakeBackBundles(Request& request) {
     const Placement& placement = request.bundles.back().placement;
     Node& node = *cluster_.FindNode(placement.node);
     node.free.Give(placement.resources, placement.devices);
+    cluster_.topology().Update(node);
     node.leases.erase({request.id, static_cast<int>(request.bundles.size()) - 1});
     request.bundles.pop_back();
   }
@@ -104,7 +112,7 @@ void Scheduler::Impl::Granted(Request& request) {
 }
 
 void Scheduler::Impl::SayGrant(const Request& request) {
-  Grant grant{.request = request.id};
+  Grant grant{.request = request.id, .shape = request.shape, .level = request.level};
   grant.placements.reserve(request.bundles.size());
   for (const Bundle& bundle : request.bundles) grant.placements.push_back(bundle.placement);
   actions_->push_back(std::move(grant));
@@ -117,6 +125,7 @@ bool Scheduler::Impl::OpenByFindings() {
   bool any = false;
   for (SchedulingClass* of : ClassesToLookAt()) {
     const int open = of->head()->open;
+    RefreshFeasible(*of);
     if (!of->OpenByFindings(now_, !InGrace())) continue;
     any = true;
     if (of->head()->open != open) of->blocked = false;
@@ -143,7 +152,8 @@ std::vector<SchedulingClass*> Scheduler::Impl::ClassesToLookAt() const {
 void Scheduler::Impl::SayInfeasible() {
   if (InGrace()) return;
   for (SchedulingClass* of : ClassesToLookAt()) {
-    if (topology_changed_) of->infeasible_reason.clear();
+    if (topology_changed_ || of->spec.inside) of->infeasible_reason.clear();
+    RefreshFeasible(*of);
     if (of->Feasible()) {
       of->said_infeasible = false;
     } else if (!of->said_infeasible) {
@@ -155,7 +165,7 @@ void Scheduler::Impl::SayInfeasible() {
 }
 
 void Scheduler::Impl::SayInfeasible(SchedulingClass& of, const std::vector<Request*>& to) {
-  if (of.infeasible_reason.empty()) of.infeasible_reason = InfeasibleReason(cluster_, of);
+  if (of.infeasible_reason.empty()) of.infeasible_reason = WhyInfeasible(of);
   of.said_infeasible = true;
   const bool fail = of.spec.fail_if_infeasible;
   const std::string reason = of.infeasible_reason;  // The class may go with its last request.

@@ -12,6 +12,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/time/time.h"
 #include "scheduler/cluster.h"
+#include "scheduler/group_placer.h"
 #include "scheduler/placer.h"
 #include "scheduler/scheduler.h"
 
@@ -20,17 +21,20 @@ namespace muster::sched {
 class Scheduler::Impl {
  public:
   explicit Impl(SchedulerConfig config)
-      : config_(config), cluster_(config.lost_nodes_kept, config.idle_classes_kept) {}
+      : config_(config),
+        cluster_(config.lost_nodes_kept, config.idle_classes_kept, config.hierarchy) {}
 
   void Step(const Event& event, std::vector<Action>& actions);
   absl::Time NextTick() const;
   std::optional<Explanation> Explain(RequestId id, absl::Time now) const;
   std::vector<WaitingClass> Waiting(absl::Time now) const;
   std::vector<NodeView> Nodes() const { return cluster_.Views(); }
-  bool HasWaiting() const { return waiting_ > 0; }
+  bool HasWaiting() const { return waiting_ > 0 || !broken_.empty(); }
   void CheckInvariants() const;
 
  private:
+  void CheckGroups() const;
+  std::vector<ChoiceExplanation> ChoicesOf(const Request& request) const;
   void On(const NodeJoined& event);
   void On(const NodeChanged& event);
   void On(const NodeReachable& event);
@@ -60,6 +64,46 @@ class Scheduler::Impl {
   std::vector<SchedulingClass*> ClassesToLookAt() const;  // Among those that wait.
   void SayInfeasible();
   void SayInfeasible(SchedulingClass& of, const std::vector<Request*>& to);
+
+  // --- Placement groups, strategies and what runs inside groups (placement_groups.cc) ---
+  struct BundleRoom {  // What is left of a bundle that requests were placed in.
+    Capacity left;
+    absl::btree_set<LeaseId> children{};
+  };
+  bool PlaceShaped(SchedulingClass& of, Request& head);
+  bool PlaceInside(SchedulingClass& of, Request& head);
+  // Where a request inside a group would go now: which bundle, which choice.
+  struct InsideRoom {
+    Request* group = nullptr;
+    int bundle = 0;
+    int choice = 0;
+  };
+  std::optional<InsideRoom> FindInside(const SchedulingClass& of, int open) const;
+  bool HasRoomNow(const SchedulingClass& of, const Request& head) const;
+  bool GrewForOne(const SchedulingClass& of) const;
+  void PlaceAt(Request& request, int number, const Room& room);
+  void FollowTopology(Request& request);  // Numbers equal bundles along the topology.
+  void RefreshFeasible(SchedulingClass& of);
+  bool FeasibleInside(const SchedulingClass& of) const;
+  std::string WhyInfeasible(const SchedulingClass& of) const;
+  BundleRoom& RoomOf(Request& group, int bundle);
+  Capacity WholeRoom(const Request& group, int bundle) const;
+  bool AdoptInside(const HeldLease& held, Node& node, int& bundle);
+  void EndInside(Request& child, int number);
+  void WakeInside(RequestId group);
+  // Its holders are told; free at once where there are none.
+  void GiveUp(Request& group, int bundle, const std::string& why);
+  void MarkBroken(Request& group);
+  void PlaceBroken();
+  bool PlaceLost(Request& group);
+  void ReleaseAll(Request& group);
+  void FinishClosing(Request& group);
+  void RequeueGroup(Request& group);
+  void RemoveGroup(Request& group);
+  void FailInside(RequestId group);
+  WaitingKey KeyOf(const Request& request) const {
+    return {-int64_t{request.of->spec.priority}, request.arrival};
+  }
 
   // --- Requests ---
   Request* Find(RequestId id) const;
@@ -102,6 +146,15 @@ class Scheduler::Impl {
   bool topology_changed_ = false;  // Nodes or labels, or the grace is over.
   absl::btree_set<uint64_t> touched_;  // Classes whose queue or open choices changed.
   Request* new_waiting_ = nullptr;     // What the event brought.
+
+  // --- Placement groups ---
+  mutable GroupPlacer group_placer_;
+  mutable GroupRoom group_room_;  // Scratch.
+  absl::btree_map<LeaseId, BundleRoom> rooms_;
+  // By group: the classes of requests inside it, and how many requests each has.
+  absl::btree_map<RequestId, absl::btree_map<uint64_t, int64_t>> inside_;
+  absl::btree_map<WaitingKey, Request*> broken_;  // Groups that lost bundles.
+  bool try_broken_ = false;
 };
 
 }  // namespace muster::sched

@@ -2,6 +2,7 @@
 
 #include "scheduler/base/check.h"
 #include "scheduler/explainer.h"
+#include "scheduler/group_explain.h"
 #include "scheduler/scheduler_impl.h"
 
 namespace muster::sched {
@@ -12,21 +13,40 @@ std::optional<Explanation> Scheduler::Impl::Explain(RequestId id, absl::Time now
   const SchedulingClass& of = *request->of;
   Explanation explanation;
   explanation.granted = request->granted();
-  explanation.needs = ToText(of.spec.choices[0].resources);
+  explanation.needs = NeedsText(of.spec);
+  if (request->broken || request->closing) {
+    explanation.granted = false;
+    explanation.waited = now - request->since;
+    explanation.choices = ExplainBroken(cluster_, *request, group_placer_);
+    explanation.what_would_help = "room for the lost bundles beside the others, or for all anew";
+    return explanation;
+  }
   if (!request->granted()) {
     explanation.waited = now - request->since;
     explanation.before_in_class = static_cast<int>(of.Before(*request));
-    explanation.choices = ExplainChoices(cluster_, *request);
+    explanation.choices = ChoicesOf(*request);
+    if (!of.counted()) return explanation;
     explanation.what_would_help = WhatWouldHelp(cluster_, *request, now);
     return explanation;
   }
   explanation.waited = request->waited;
-  for (int bundle = 0; bundle < of.spec.bundles; ++bundle) {
+  for (int bundle = 0; bundle < static_cast<int>(request->bundles.size()); ++bundle) {
     if (request->bundles[bundle].state != Bundle::State::kRunning) continue;
     explanation.placements.push_back(request->bundles[bundle].placement);
     explanation.where.push_back(WhereText(cluster_, *request, bundle));
   }
   return explanation;
+}
+
+std::vector<ChoiceExplanation> Scheduler::Impl::ChoicesOf(const Request& request) const {
+  const SchedulingClass& of = *request.of;
+  if (of.plan != nullptr) return ExplainShapes(cluster_, request, group_placer_);
+  std::vector<ChoiceExplanation> choices = ExplainChoices(cluster_, request);
+  if (!of.spec.inside) return choices;
+  for (ChoiceExplanation& choice : choices) {
+    choice.why = InsideWhy(cluster_, of, *Find(of.spec.inside->group));
+  }
+  return choices;
 }
 
 std::vector<WaitingClass> Scheduler::Impl::Waiting(absl::Time now) const {
@@ -36,11 +56,13 @@ std::vector<WaitingClass> Scheduler::Impl::Waiting(absl::Time now) const {
     WaitingClass row;
     for (const Request* request : queue) row.requests.push_back(request->id);
     row.spec = of->spec;
-    row.needs = ToText(of->spec.choices[0].resources);
-    row.choices_summary = ChoicesSummary(of->spec);
+    row.needs = NeedsText(of->spec);
+    row.choices_summary = of->plan != nullptr ? ShapesSummary(of->spec) : ChoicesSummary(of->spec);
     row.since = now - queue[0]->since;
-    row.why = ShortWhy(cluster_, *queue[0], now);
-    row.choices = ExplainChoices(cluster_, *queue[0]);
+    row.choices = ChoicesOf(*queue[0]);
+    row.why = of->counted()     ? ShortWhy(cluster_, *queue[0], now)
+              : of->spec.inside ? row.choices[0].why
+                                : ShapesWhy(row.choices, now);
     rows.push_back(std::move(row));
   }
   return rows;
@@ -65,8 +87,14 @@ void Scheduler::Impl::CheckInvariants() const {
       MUSTER_CHECK(request != nullptr);
       requests.emplace(request->id, request);
       const Bundle& bundle = request->bundles[lease.second];
-      MUSTER_CHECK(bundle.state == Bundle::State::kRunning);
+      MUSTER_CHECK(bundle.state == Bundle::State::kRunning ||
+                   bundle.state == Bundle::State::kClosing);
       MUSTER_CHECK(bundle.placement.node == node->id);
+      if (bundle.inside >= 0) {  // Counted with its bundle.
+        const RequestId group = request->of->spec.inside->group;
+        MUSTER_CHECK(rooms_.at({group, bundle.inside}).children.contains(lease));
+        continue;
+      }
       Capacity& capacity = left.at(node->id);
       Resources held = bundle.placement.resources;
       if (bundle.blocked) held.cpus = 0;
@@ -113,7 +141,7 @@ void Scheduler::Impl::CheckInvariants() const {
       MUSTER_CHECK(queue[i]->opened_at >= queue[i]->since);
       MUSTER_CHECK(queue[i]->opened_at <= now_);
     }
-    MUSTER_CHECK(!HasRoomForAll(*of, queue[0]->open, cluster_.nodes()));
+    MUSTER_CHECK(!HasRoomNow(*of, *queue[0]));
     MUSTER_CHECK(of->NextDue() > now_);
     MUSTER_CHECK(of->said_infeasible == (!InGrace() && !of->Feasible()));
   }
@@ -121,8 +149,46 @@ void Scheduler::Impl::CheckInvariants() const {
   MUSTER_CHECK(waiting == waiting_);
   MUSTER_CHECK(ready_.empty());
   MUSTER_CHECK(grown_.empty());
+  CheckGroups();
   // Requests: each waits or holds something, and none is kept after its end.
   MUSTER_CHECK(static_cast<int64_t>(requests_.size()) >= granted + waiting_);
+}
+
+void Scheduler::Impl::CheckGroups() const {
+  // What is left of each bundle is what it holds less what runs inside.
+  for (const auto& [key, room] : rooms_) {
+    const Request* const group = Find(key.first);
+    MUSTER_CHECK(group != nullptr);
+    MUSTER_CHECK(group->of->spec.is_group());
+    const Bundle& bundle = group->bundles[key.second];
+    MUSTER_CHECK(bundle.state == Bundle::State::kRunning ||
+                 bundle.state == Bundle::State::kClosing);
+    MUSTER_CHECK(!room.children.empty());
+    Capacity expected = WholeRoom(*group, key.second);
+    for (const LeaseId& child : room.children) {
+      const Request* const request = Find(child.first);
+      MUSTER_CHECK(request != nullptr);
+      const Bundle& inside = request->bundles[child.second];
+      MUSTER_CHECK(inside.state == Bundle::State::kRunning);
+      MUSTER_CHECK(inside.inside == key.second);
+      MUSTER_CHECK(inside.placement.node == bundle.placement.node);
+      Resources held = inside.placement.resources;
+      if (inside.blocked) held.cpus = 0;
+      const bool room_for_it = expected.TakeHeld(held, inside.placement.devices);
+      MUSTER_CHECK(room_for_it);
+    }
+    MUSTER_CHECK(expected.cpus() == room.left.cpus());
+    MUSTER_CHECK(expected.devices().free() == room.left.devices().free());
+  }
+  // Never two groups that wait with a part of their bundles.
+  int partly = 0;
+  for (const auto& [key, group] : broken_) {
+    MUSTER_CHECK(group->broken);
+    MUSTER_CHECK(!group->closing);
+    const bool ends = group->Has(Bundle::State::kMissing) || group->Has(Bundle::State::kClosing);
+    if (!ends && group->Has(Bundle::State::kRunning)) ++partly;
+  }
+  MUSTER_CHECK(partly <= 1);
 }
 
 }  // namespace muster::sched

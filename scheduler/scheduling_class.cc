@@ -16,6 +16,7 @@ SchedulingClass::SchedulingClass(uint64_t id_in, RequestSpec spec_in)
       spec(std::move(spec_in)),
       nodes_for_choice(spec.choices.size()),
       bundles_for_open(spec.choices.size() + 1),
+      feasible_for_open(spec.choices.size() + 1, true),
       segments(spec.choices.size() + 1) {}
 
 void SchedulingClass::Count(const Node& node, int64_t sign) {
@@ -24,6 +25,7 @@ void SchedulingClass::Count(const Node& node, int64_t sign) {
         SelectorIndex::Selected(node, selectors[i]) && node.empty.Fits(spec.choices[i].resources);
     if (fits) nodes_for_choice[i] += sign;
   }
+  if (!counted()) return;
   for (int open = 1; open <= choices(); ++open) {
     bundles_for_open[open] += sign * Fill(*this, open, node, node.empty, spec.bundles).bundles;
   }
@@ -33,6 +35,8 @@ uint8_t SchedulingClass::Findings(int open) const {
   if (!Feasible(open)) return static_cast<uint8_t>(Finding::kInfeasible);
   uint8_t findings = 0;
   for (int i = 0; i < open; ++i) {
+    // Of a placement group's shapes, and inside one, no node is to hold all that the choice says.
+    if (spec.is_group() || spec.inside.has_value()) return static_cast<uint8_t>(Finding::kBusy);
     findings |=
         static_cast<uint8_t>(nodes_for_choice[i] == 0 ? Finding::kInfeasible : Finding::kBusy);
   }

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -16,6 +17,7 @@
 #include "absl/time/time.h"
 #include "scheduler/choice.h"
 #include "scheduler/events.h"
+#include "scheduler/group_plan.h"
 #include "scheduler/ids.h"
 
 namespace muster::sched {
@@ -25,10 +27,12 @@ struct SchedulingClass;
 
 struct Bundle {
   // Missing: granted before a restart of the head, not seen since.
-  enum class State { kMissing, kRunning, kEnded };
+  // Closing: of a placement group, given up; held until the last request inside it has ended.
+  enum class State { kMissing, kRunning, kClosing, kEnded };
   State state = State::kMissing;
   bool blocked = false;         // Its CPUs are lent out.
   bool may_overcommit = false;  // It took CPUs back, or joined held.
+  int inside = -1;              // The bundle of the placement group that it was placed in.
   Placement placement{};
 };
 
@@ -42,8 +46,14 @@ struct Request {
   absl::Duration waited{};               // Granted: how long it had waited.
   std::vector<Bundle> bundles{};         // Empty while it waits.
   std::optional<absl::Time> adopt_by{};  // Asked for again, and some of its bundles are missing.
+  // Of a placement group, or a request with a strategy:
+  int shape = 0;  // Granted: by which shape and level.
+  int level = 0;
+  bool broken = false;   // It waits for its lost bundles to be placed anew, and holds the others.
+  bool closing = false;  // It is over, or to be placed anew, once its closing bundles are free.
+  bool removed = false;  // Closing: it is over.
 
-  bool granted() const { return !bundles.empty(); }
+  bool granted() const { return !bundles.empty() && !broken; }
   bool Has(Bundle::State state) const {
     for (const Bundle& bundle : bundles) {
       if (bundle.state == state) return true;
@@ -73,6 +83,8 @@ struct SchedulingClass {
   const RequestSpec spec;
   std::vector<int> selectors{};  // By choice: its number in the SelectorIndex.
   int requests = 0;              // Waiting or granted.
+  // Of placement groups and of bundles with a strategy; null otherwise.
+  std::unique_ptr<GroupPlan> plan{};
 
   // --- What the nodes there are could ever hold, all of it free ---
   std::vector<int64_t> nodes_for_choice{};  // By choice: nodes that could hold a bundle.
@@ -80,7 +92,13 @@ struct SchedulingClass {
       bundles_for_open{};  // By number of open choices: bundles, each node counting
                            // up to spec.bundles; see scheduler.h on filling a node.
   void Count(const Node& node, int64_t sign);  // Adds or takes away what a node could hold.
-  bool Feasible(int open) const { return bundles_for_open[open] >= spec.bundles; }
+  bool Feasible(int open) const {
+    return counted() ? bundles_for_open[open] >= spec.bundles : feasible_for_open[open];
+  }
+  // Whether feasibility is a sum over nodes. Where it is not, the scheduler looks by itself.
+  bool counted() const { return plan == nullptr && !spec.inside.has_value(); }
+  std::vector<bool> feasible_for_open{};  // By number of open choices, where it is not counted.
+  int64_t feasible_version = -1;          // Of the topology it was looked up for.
   bool Feasible() const { return Feasible(choices()); }
   // What is found about all open choices where a request waits for them. Bits of Finding.
   uint8_t Findings(int open) const;

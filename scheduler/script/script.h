@@ -8,15 +8,20 @@
 //   drain node=1 [deadline=30s]          from now
 //   lost node=1
 //   request id=1 [cpus= gpus= memory= resource.NAME= bundles= priority= on_infeasible=wait|fail
-//   name= owner=
+//   name= owner= strategy=[same(rack), pack] inside=7|7/0
 //                 choices=[{key: text, ...} [cpus= gpus= memory= resource.NAME= after=
 //                 advance_on=a|b], ...]]
+//   request id=1 bundles=[{key: text, ...} [count=4 cpus= gpus= memory= resource.NAME=
+//                          choices=[...]], ...] [strategy=[...] else=[bundles=[...] [strategy=[...]
+//                          after= advance_on=], ...] priority= on_infeasible= name= owner=]
+//                                        a placement group; else= has its other shapes
 //   finish id=1 [bundle=0]               and: block id=1 [bundle=0], unblock id=1 [bundle=0]
 //   cancel id=1
 //   explain id=1                         prints what `muster explain` does
 //   status                               prints the nodes and the classes that wait
-//   config [grace=5s adoption_timeout=30s waiting_max=10]    before all others
-//   held id=1 [bundle=0 choice=0 devices=[0] and as for request]   the next join brings this lease
+//   config [grace=5s adoption_timeout=30s waiting_max=10 overtaken_max=64 reservation_after=1m]
+//                                        before all others
+//   held id=1 [bundle=0 shape=0 choice=0 devices=[0] and as for request]   the next join brings this lease
 //   along
 //
 // cpus=1 where left out, of nodes and requests. A choice's cpus= or gpus= replaces only that
