@@ -58,28 +58,44 @@ std::vector<NodeView> Cluster::Views() const {
   return views;
 }
 
-SchedulingClass* Cluster::Use(const RequestSpec& spec) {
+SchedulingClass* Cluster::Use(const SpecHandle& spec) {
   SchedulingClass*& of = class_of_spec_[spec];
-  if (of == nullptr) {
-    const uint64_t id = next_class_++;
-    auto made = std::make_unique<SchedulingClass>(id, spec);
-    of = made.get();
-    classes_.emplace(id, std::move(made));
-    for (const Choice& choice : of->spec.choices) {
-      of->selectors.push_back(index_.Acquire(choice.selector, sorted_));
-    }
-    if (of->spec.is_group() || of->spec.bundles > 1) topology_.UseHierarchy();
-    if (of->spec.is_group() || !of->spec.strategy.empty()) {
-      of->plan = MakeGroupPlan(of->spec, index_, topology_, sorted_);
-    }
-    for (const Node* node : sorted_) of->Count(*node, +1);
-  }
+  if (of == nullptr) of = MakeClass(next_class_++, spec);
   if (of->idle_since) {
     idle_.erase(*of->idle_since);
     of->idle_since.reset();
   }
   ++of->requests;
   return of;
+}
+
+SchedulingClass* Cluster::MakeClass(uint64_t id, const SpecHandle& spec) {
+  auto made = std::make_unique<SchedulingClass>(id, spec);
+  SchedulingClass* const of = made.get();
+  classes_.emplace(id, std::move(made));
+  for (const Choice& choice : of->spec.choices) {
+    of->selectors.push_back(index_.Acquire(choice.selector, sorted_));
+  }
+  if (of->spec.is_group() || of->spec.bundles > 1 || !of->spec.strategy.empty()) {
+    topology_.UseHierarchy();
+    of->plan = MakeGroupPlan(of->spec, index_, topology_, sorted_);
+  }
+  for (const Node* node : sorted_) of->Count(*node, +1);
+  return of;
+}
+
+SchedulingClass* Cluster::RestoreClass(uint64_t id, const SpecHandle& spec, uint64_t idle_since) {
+  if (class_of_spec_.contains(spec) || idle_.contains(idle_since)) return nullptr;
+  SchedulingClass* const of = MakeClass(id, spec);
+  class_of_spec_.emplace(spec, of);
+  of->idle_since = idle_since;
+  idle_.emplace(idle_since, of);
+  return of;
+}
+
+void Cluster::RestoreLost(NodeView view) {
+  lost_.push_back(std::move(view));
+  if (lost_.size() > static_cast<size_t>(lost_nodes_kept_)) lost_.pop_front();
 }
 
 void Cluster::Unuse(SchedulingClass* of) {
@@ -96,7 +112,7 @@ void Cluster::DropIdleClasses() {
     idle_.erase(idle_.begin());
     for (const int selector : oldest->selectors) index_.Release(selector);
     if (oldest->plan != nullptr) ReleaseGroupPlan(*oldest->plan, index_, topology_);
-    class_of_spec_.erase(oldest->spec);
+    class_of_spec_.erase(oldest->handle);
     classes_.erase(oldest->id);
   }
 }
@@ -115,7 +131,7 @@ void Cluster::CheckInvariants() const {
   MUSTER_CHECK(class_of_spec_.size() == classes_.size());
   for (const auto& [id, of] : classes_) {
     MUSTER_CHECK((of->requests == 0) == of->idle_since.has_value());
-    SchedulingClass fresh(0, of->spec);
+    SchedulingClass fresh(0, of->handle);
     fresh.selectors = of->selectors;
     for (const Node* node : sorted_) fresh.Count(*node, +1);
     MUSTER_CHECK(fresh.nodes_for_choice == of->nodes_for_choice);

@@ -8,6 +8,7 @@
 #include <deque>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/container/btree_map.h"
@@ -39,7 +40,7 @@ class Cluster {
   std::vector<NodeView> Views() const;  // Lost ones included.
 
   // The class of `spec`, made if need be. Each Use() of a class asks for one Unuse().
-  SchedulingClass* Use(const RequestSpec& spec);
+  SchedulingClass* Use(const SpecHandle& spec);
   void Unuse(SchedulingClass* of);
 
   const SelectorIndex& index() const { return index_; }
@@ -54,9 +55,27 @@ class Cluster {
     return classes_;
   }
 
+  // --- For snapshots ---
+  struct Counters {
+    uint64_t next_class = 1;
+    uint64_t next_idle = 1;
+  };
+  Counters counters() const { return {.next_class = next_class_, .next_idle = next_idle_}; }
+  const std::deque<NodeView>& lost_nodes() const { return lost_; }
+  // Makes a class with the id that it had, idle. Null where that is taken.
+  SchedulingClass* RestoreClass(uint64_t id, const SpecHandle& spec, uint64_t idle_since);
+  void RestoreLost(NodeView view);
+  // Once all is restored.
+  void Restore(Counters counters) {
+    next_class_ = counters.next_class;
+    next_idle_ = counters.next_idle;
+    DropIdleClasses();
+  }
+
   void CheckInvariants() const;
 
  private:
+  SchedulingClass* MakeClass(uint64_t id, const SpecHandle& spec);
   void CountInAllClasses(const Node& node, int64_t sign);
   void DropIdleClasses();
 
@@ -69,7 +88,7 @@ class Cluster {
   mutable Topology topology_;  // Brought up to date when it is asked.
 
   absl::btree_map<uint64_t, std::unique_ptr<SchedulingClass>> classes_;
-  absl::flat_hash_map<RequestSpec, SchedulingClass*> class_of_spec_;
+  absl::flat_hash_map<SpecHandle, SchedulingClass*> class_of_spec_;
   absl::btree_map<uint64_t, SchedulingClass*> idle_;  // Longest idle first.
   uint64_t next_class_ = 1;
   uint64_t next_idle_ = 1;

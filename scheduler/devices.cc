@@ -32,8 +32,8 @@ int64_t Devices::LeftOnDevice(int64_t gpus) const {
   return free_[device] - gpus;
 }
 
-std::vector<GpuShare> Devices::Take(int64_t gpus) {
-  std::vector<GpuShare> shares;
+GpuShares Devices::Take(int64_t gpus) {
+  GpuShares shares;
   if (gpus == 0) return shares;
   if (gpus < Amount::kUnit) {
     shares.push_back({.device = BestDevice(gpus), .amount = gpus});
@@ -51,7 +51,7 @@ std::vector<GpuShare> Devices::Take(int64_t gpus) {
   return shares;
 }
 
-bool Devices::TakeExactly(const std::vector<GpuShare>& shares) {
+bool Devices::TakeExactly(const GpuShares& shares) {
   for (size_t i = 0; i < shares.size(); ++i) {
     const GpuShare share = shares[i];
     const bool free = share.device >= 0 && share.device < count() && share.amount > 0 &&
@@ -65,7 +65,7 @@ bool Devices::TakeExactly(const std::vector<GpuShare>& shares) {
   return true;
 }
 
-void Devices::Give(const std::vector<GpuShare>& shares) {
+void Devices::Give(const GpuShares& shares) {
   for (const GpuShare share : shares) Change(share.device, share.amount);
 }
 

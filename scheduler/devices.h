@@ -32,14 +32,14 @@ class Devices {
 
   // Takes `gpus`: whole GPUs from the lowest empty devices, a share from the fullest device that
   // has room, the lowest on ties. Returned lowest first. REQUIRES: Fits(gpus).
-  std::vector<GpuShare> Take(int64_t gpus);
+  GpuShares Take(int64_t gpus);
 
   // Takes exactly `shares`; false (and nothing taken) where they are not free or not devices of
   // this node.
-  bool TakeExactly(const std::vector<GpuShare>& shares);
+  bool TakeExactly(const GpuShares& shares);
 
   // Gives back what was taken.
-  void Give(const std::vector<GpuShare>& shares);
+  void Give(const GpuShares& shares);
 
  private:
   int BestDevice(int64_t share) const;  // -1: none.

@@ -6,7 +6,7 @@ namespace muster::sched {
 namespace {
 
 constexpr int64_t kUnit = Amount::kUnit;
-using Shares = std::vector<GpuShare>;
+using Shares = GpuShares;
 
 TEST(DevicesTest, WholeGpusTakeTheLowestEmptyDevices) {
   Devices devices(4);

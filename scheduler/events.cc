@@ -58,16 +58,17 @@ std::string Text(const NodeDraining& e) {
 }
 std::string Text(const NodeLost& e) { return absl::StrCat("lost node=", e.node.ToString()); }
 std::string Text(const Requested& e) {
-  std::string text = absl::StrCat("request id=", e.request.ToString(), " bundles=", e.spec.bundles,
-                                  " priority=", e.spec.priority,
-                                  e.spec.fail_if_infeasible ? " on_infeasible=fail" : "");
-  for (const Choice& choice : e.spec.choices) {
+  std::string text = absl::StrCat("request id=", e.request.ToString(), " bundles=", e.spec->bundles,
+                                  " priority=", e.spec->priority,
+                                  e.spec->fail_if_infeasible ? " on_infeasible=fail" : "");
+  for (const Choice& choice : e.spec->choices) {
     absl::StrAppend(&text, " choice={", choice.selector.ToString(), "} ",
                     Quoted(ToText(choice.resources)), " after=", absl::FormatDuration(choice.after),
                     " advance_on=", AdvanceOnToText(choice.advance_on));
   }
-  if (!e.spec.strategy.empty()) absl::StrAppend(&text, " strategy=[", ToText(e.spec.strategy), "]");
-  for (const GroupShape& shape : e.spec.shapes) {
+  if (!e.spec->strategy.empty())
+    absl::StrAppend(&text, " strategy=[", ToText(e.spec->strategy), "]");
+  for (const GroupShape& shape : e.spec->shapes) {
     absl::StrAppend(&text, " shape={", ToText(shape.strategy), "}");
     for (const BundleSpec& bundle : shape.bundles) {
       absl::StrAppend(&text, " {",
@@ -79,8 +80,9 @@ std::string Text(const Requested& e) {
                       "}");
     }
   }
-  if (e.spec.inside) {
-    absl::StrAppend(&text, " inside=", e.spec.inside->group.ToString(), "/", e.spec.inside->bundle);
+  if (e.spec->inside) {
+    absl::StrAppend(&text, " inside=", e.spec->inside->group.ToString(), "/",
+                    e.spec->inside->bundle);
   }
   return text;
 }

@@ -8,20 +8,22 @@
 #include <variant>
 #include <vector>
 
+#include "absl/container/inlined_vector.h"
 #include "absl/time/time.h"
 #include "scheduler/choice.h"
 #include "scheduler/ids.h"
 #include "scheduler/labels.h"
 #include "scheduler/resources.h"
+#include "scheduler/spec_handle.h"
 
 namespace muster::sched {
 
 // What one bundle of a request (a lease of one rank; a plain request has one bundle) holds.
 struct Placement {
   NodeId node{};
-  int choice = 0;                   // Index into the request's choices (of a group: its bundle's).
-  Resources resources{};            // What is held: the choice's own shape.
-  std::vector<GpuShare> devices{};  // Which devices, by index on the node, lowest first.
+  int choice = 0;         // Index into the request's choices; of a placement group, the bundle's.
+  Resources resources{};  // What is held: the choice's own shape.
+  GpuShares devices{};    // Which devices, by index on the node, lowest first.
 };
 
 // --- Events ---
@@ -34,7 +36,7 @@ struct Placement {
 struct HeldLease {
   RequestId request{};
   int bundle = 0;
-  RequestSpec spec{};     // As it was asked for, so that losses can be reported in the same words.
+  SpecHandle spec{};      // As it was asked for, so that losses can be reported in the same words.
   Placement placement{};  // `node` is the joining one.
   int shape = 0;          // Of a placement group: by which it was placed, and by which level.
   int level = 0;
@@ -66,7 +68,7 @@ struct NodeLost {  // Also a drained node that has left. Its leases end: see Lea
 // has not heard of it. An id whose bundles came back in part (see HeldLease) waits for the others.
 struct Requested {
   RequestId request{};
-  RequestSpec spec{};
+  SpecHandle spec{};
 };
 // Still waiting: forgotten. Already granted: every bundle is freed; a placement group's once what
 // runs inside it has ended, which is told so by Revoke.
@@ -103,7 +105,7 @@ struct Event {
 // anew; the bundles that were not said to be lost are where they were.
 struct Grant {
   RequestId request{};
-  std::vector<Placement> placements{};
+  absl::InlinedVector<Placement, 1> placements{};
   int shape = 0;  // By which shape and level of the strategy; 0 where there are none.
   int level = 0;
 };

@@ -168,6 +168,7 @@ struct Survey {
   std::vector<const Node*> excluded;  // By labels.
   std::vector<const Node*> draining;
   std::vector<const Node*> unreachable;
+  std::vector<const Node*> set_aside;  // For a group that waits; see reservation.h.
   std::vector<const Node*> too_small;  // Even empty.
   std::vector<const Node*> busy;
   std::optional<Room> room;
@@ -190,6 +191,8 @@ Survey Look(const Cluster& cluster, const SchedulingClass& of, int choice) {
       survey.draining.push_back(node);
     } else if (!node->reachable) {
       survey.unreachable.push_back(node);
+    } else if (node->set_aside && node->free.Fits(needs)) {
+      survey.set_aside.push_back(node);
     } else if (!node->free.Fits(needs)) {
       survey.busy.push_back(node);
     } else if (!survey.room ||
@@ -256,6 +259,7 @@ std::string WhyOf(const Cluster& cluster, const SchedulingClass& of, int choice,
     };
     standing(survey.draining, "draining");
     standing(survey.unreachable, "unreachable");
+    standing(survey.set_aside, "set aside for an older group");
     if (survey.busy.size() == 1) {
       const Node& node = *survey.busy[0];
       parts.push_back(absl::StrCat(node.name, " lacks ",
@@ -428,6 +432,7 @@ std::string ShortWhy(const Cluster& cluster, const Request& request, absl::Time 
           part(survey.busy.size(), "busy");
           part(survey.draining.size(), "draining");
           part(survey.unreachable.size(), "unreachable");
+          part(survey.set_aside.size(), "set aside");
           part(survey.too_small.size(), "too small");
           if (parts.empty()) parts.push_back("not room for all bundles");
           absl::StrAppend(out, Plural(static_cast<int64_t>(survey.matching), "node", "nodes"), ", ",

@@ -51,6 +51,7 @@ std::unique_ptr<GroupPlan> MakeGroupPlan(const RequestSpec& spec, SelectorIndex&
   auto plan = std::make_unique<GroupPlan>();
   plan->cluster_key = topology.Acquire("");
   plan->choices_open = !spec.is_group();
+  plan->anywhere = !spec.is_group() && spec.strategy.empty();
   if (plan->choices_open) {
     const std::vector<const std::vector<Choice>*> equal(static_cast<size_t>(spec.bundles),
                                                         &spec.choices);

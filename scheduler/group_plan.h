@@ -39,6 +39,8 @@ struct GroupPlan {
   std::vector<ShapePlan> shapes{};
   int cluster_key = -1;       // The whole cluster's, in the Topology.
   bool choices_open = false;  // The request's open choices are the kinds' (no placement group).
+  // Its bundles may lie anywhere: they are placed as single requests would be; see scheduler.h.
+  bool anywhere = false;
 };
 
 std::unique_ptr<GroupPlan> MakeGroupPlan(const RequestSpec& spec, SelectorIndex& index,

@@ -29,19 +29,19 @@ Capacity::Score Capacity::ScoreFor(const Resources& needs) const {
           devices_.free() - needs.gpus, cpus_ - needs.cpus, memory_bytes_ - needs.memory_bytes};
 }
 
-std::vector<GpuShare> Capacity::Take(const Resources& needs) {
+GpuShares Capacity::Take(const Resources& needs) {
   TakeWithoutDevices(needs);
   return devices_.Take(needs.gpus);
 }
 
-void Capacity::Give(const Resources& needs, const std::vector<GpuShare>& devices) {
+void Capacity::Give(const Resources& needs, const GpuShares& devices) {
   cpus_ += needs.cpus;
   memory_bytes_ += needs.memory_bytes;
   for (const auto& [name, amount] : needs.custom) custom_[name] += amount;
   devices_.Give(devices);
 }
 
-bool Capacity::TakeHeld(const Resources& needs, const std::vector<GpuShare>& devices) {
+bool Capacity::TakeHeld(const Resources& needs, const GpuShares& devices) {
   int64_t held = 0;
   for (const GpuShare share : devices) held += share.amount;
   if (held != needs.gpus || !FitsWithoutCpus(needs) || !devices_.TakeExactly(devices)) return false;

@@ -39,12 +39,12 @@ class Capacity {
   using Score = std::tuple<bool, int64_t, int64_t, int64_t, int64_t>;
   Score ScoreFor(const Resources& needs) const;
 
-  std::vector<GpuShare> Take(const Resources& needs);  // REQUIRES: Fits(needs).
-  void Give(const Resources& needs, const std::vector<GpuShare>& devices);
+  GpuShares Take(const Resources& needs);  // REQUIRES: Fits(needs).
+  void Give(const Resources& needs, const GpuShares& devices);
 
   // Takes what a lease holds already, even beyond the CPUs there are; false (nothing taken) where
   // there is no room for the rest.
-  bool TakeHeld(const Resources& needs, const std::vector<GpuShare>& devices);
+  bool TakeHeld(const Resources& needs, const GpuShares& devices);
 
   // Lends out CPUs of a blocked lease, or takes them back (negative).
   void AddCpus(int64_t cpus) { cpus_ += cpus; }

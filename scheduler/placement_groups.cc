@@ -78,7 +78,7 @@ bool Scheduler::Impl::GrewForOne(const SchedulingClass& of) const {
 
 bool Scheduler::Impl::HasRoomNow(const SchedulingClass& of, const Request& head) const {
   if (of.spec.inside) return FindInside(of, head.open).has_value();
-  if (of.plan == nullptr) return HasRoomForAll(of, head.open, cluster_.nodes());
+  if (!of.shaped()) return HasRoomForAll(of, head.open, cluster_.nodes());
   return group_placer_.FindNow(*of.plan, head.open, cluster_.topology(), group_room_);
 }
 
@@ -235,7 +235,7 @@ bool Scheduler::Impl::PlaceInside(SchedulingClass& of, Request& head) {
 }
 
 bool Scheduler::Impl::AdoptInside(const HeldLease& held, Node& node, int& bundle) {
-  const InsideGroup inside = *held.spec.inside;
+  const InsideGroup inside = *held.spec->inside;
   Request* const group = Find(inside.group);
   if (group == nullptr || !group->of->spec.is_group() || group->closing) return false;
   for (int i = 0; i < static_cast<int>(group->bundles.size()); ++i) {

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/container/btree_map.h"
+#include "absl/container/inlined_vector.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -63,6 +64,7 @@ struct GpuShare {
     return a.device == b.device && a.amount == b.amount;
   }
 };
+using GpuShares = absl::InlinedVector<GpuShare, 4>;
 
 // 0.5 to 5000. Refuses what is negative, not a number, finer than 1/10000 or above Amount::kMax.
 // `name` ("cpus") is for the message.

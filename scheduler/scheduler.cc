@@ -21,6 +21,7 @@ void Scheduler::Impl::Step(const Event& event, std::vector<Action>& actions) {
   Settle();
   std::visit([this](const auto& what) { On(what); }, event.what);
   Settle();
+  leaving_.RevokeDue(now_, *actions_);  // Last: what this event ended needs none.
   actions_ = nullptr;
 }
 
@@ -28,6 +29,8 @@ absl::Time Scheduler::Impl::NextTick() const {
   absl::Time next = absl::InfiniteFuture();
   if (!timers_.empty()) next = std::min(next, timers_.begin()->first.first);
   if (!adoptions_.empty()) next = std::min(next, adoptions_.begin()->first);
+  next = std::min(next, ReservationTick());
+  next = std::min(next, leaving_.NextDue());
   if (waiting_ > 0 && InGrace()) next = std::min(next, GraceEnd());
   return next;
 }
@@ -74,10 +77,10 @@ void Scheduler::Impl::On(const NodeJoined& event) {
   Node* const node = cluster_.AddNode(event.node, event.name, event.labels, event.total);
   topology_changed_ = true;
   for (const HeldLease& held : event.held) {
-    if (!held.spec.inside) Adopt(held, *node);
+    if (!held.spec->inside) Adopt(held, *node);
   }
   for (const HeldLease& held : event.held) {
-    if (held.spec.inside) Adopt(held, *node);
+    if (held.spec->inside) Adopt(held, *node);
   }
   Grew(*node);
 }
@@ -85,6 +88,7 @@ void Scheduler::Impl::On(const NodeJoined& event) {
 void Scheduler::Impl::On(const NodeChanged& event) {
   Node* const node = cluster_.FindNode(event.node);
   if (node == nullptr || node->labels == WithAliases(event.labels)) return;
+  ReservedNodeChanged(*node);
   cluster_.Relabel(node, event.labels);
   topology_changed_ = true;
   Grew(*node);
@@ -93,20 +97,25 @@ void Scheduler::Impl::On(const NodeChanged& event) {
 void Scheduler::Impl::On(const NodeReachable& event) {
   Node* const node = cluster_.FindNode(event.node);
   if (node == nullptr || node->reachable == event.reachable) return;
+  ReservedNodeChanged(*node);
   node->reachable = event.reachable;
+  cluster_.topology().Update(*node);
   Grew(*node);
 }
 
 void Scheduler::Impl::On(const NodeDraining& event) {
   Node* const node = cluster_.FindNode(event.node);
   if (node == nullptr) return;
+  ReservedNodeChanged(*node);
   node->draining = true;
+  cluster_.topology().Update(*node);
   node->deadline = event.deadline;
 }
 
 void Scheduler::Impl::On(const NodeLost& event) {
   Node* const node = cluster_.FindNode(event.node);
   if (node == nullptr) return;
+  ReservedNodeChanged(*node);
   // First what runs inside placement groups, so that nothing is left in their bundles.
   const std::vector<LeaseId> leases(node->leases.begin(), node->leases.end());
   for (const LeaseId& lease : leases) {
@@ -126,6 +135,7 @@ void Scheduler::Impl::On(const NodeLost& event) {
     ForgetIfEnded(request);
   }
   EraseById(grown_, node);
+  EraseById(regrown_, node);
   cluster_.RemoveNode(node);
   topology_changed_ = true;
 }
@@ -142,7 +152,7 @@ void Scheduler::Impl::On(const Requested& event) {
     }
     return;
   }
-  if (const absl::Status status = Validate(event.spec); !status.ok()) {
+  if (const absl::Status status = Validate(*event.spec); !status.ok()) {
     actions_->push_back(
         Rejected{.request = event.request, .reason = std::string(status.message())});
     return;
@@ -155,8 +165,8 @@ void Scheduler::Impl::On(const Requested& event) {
                                         "again later")});
     return;
   }
-  if (event.spec.inside) {
-    const Request* const group = Find(event.spec.inside->group);
+  if (event.spec->inside) {
+    const Request* const group = Find(event.spec->inside->group);
     if (group == nullptr || !group->of->spec.is_group() || group->removed) {
       actions_->push_back(Infeasible{
           .request = event.request, .failed = true, .reason = "its placement group is not there"});
@@ -183,11 +193,13 @@ void Scheduler::Impl::On(const RequestCancelled& event) {
 
 void Scheduler::Impl::On(const LeaseFinished& event) {
   Request* const request = Find(event.request);
-  if (Running(request, event.bundle) == nullptr) return;
+  const Bundle* const bundle = Running(request, event.bundle);
+  if (bundle == nullptr) return;
   if (request->of->spec.is_group()) {
     GiveUp(*request, event.bundle, "its bundle was taken away");
     return MarkBroken(*request);
   }
+  if (!bundle->adopted) request->of->durations.Add(now_ - (request->since + request->waited));
   EndBundle(*request, event.bundle);
   ForgetIfEnded(*request);
 }
@@ -228,7 +240,7 @@ Bundle* Scheduler::Impl::Running(Request* request, int bundle) {
   return found.state == Bundle::State::kRunning ? &found : nullptr;
 }
 
-Request& Scheduler::Impl::Add(RequestId id, const RequestSpec& spec) {
+Request& Scheduler::Impl::Add(RequestId id, const SpecHandle& spec) {
   std::unique_ptr<Request>& slot = requests_[id];
   MUSTER_CHECK(slot == nullptr);
   slot = std::make_unique<Request>();
@@ -237,7 +249,7 @@ Request& Scheduler::Impl::Add(RequestId id, const RequestSpec& spec) {
   slot->arrival = next_arrival_++;
   slot->since = now_;
   slot->opened_at = now_;
-  if (spec.inside) ++inside_[spec.inside->group][slot->of->id];
+  if (spec->inside) ++inside_[spec->inside->group][slot->of->id];
   return *slot;
 }
 
@@ -280,6 +292,7 @@ void Scheduler::Impl::EndBundle(Request& request, int number) {
   if (bundle.blocked)
     node.free.AddCpus(-bundle.placement.resources.cpus);  // Lent out: given before.
   node.leases.erase({request.id, number});
+  leaving_.Forget({request.id, number});
   bundle.state = Bundle::State::kEnded;
   cluster_.topology().Update(node);
   Grew(node);
@@ -294,8 +307,8 @@ void Scheduler::Impl::ForgetIfEnded(Request& request) {
 
 void Scheduler::Impl::Adopt(const HeldLease& held, Node& node) {
   Request* request = Find(held.request);
-  const RequestSpec& spec = request == nullptr ? held.spec : request->of->spec;
-  if (request == nullptr && !Validate(held.spec).ok()) return;
+  const RequestSpec& spec = request == nullptr ? *held.spec : request->of->spec;
+  if (request == nullptr && !Validate(*held.spec).ok()) return;
   if (held.shape < 0 || (spec.is_group() && held.shape >= static_cast<int>(spec.shapes.size()))) {
     return;
   }
@@ -330,6 +343,7 @@ void Scheduler::Impl::Adopt(const HeldLease& held, Node& node) {
   Bundle& bundle = request->bundles[held.bundle];
   bundle = {.state = Bundle::State::kRunning,
             .may_overcommit = true,
+            .adopted = true,
             .inside = inside,
             .placement = held.placement};
   bundle.placement.node = node.id;
@@ -370,6 +384,13 @@ std::optional<Explanation> Scheduler::Explain(RequestId request, absl::Time now)
 std::vector<WaitingClass> Scheduler::Waiting(absl::Time now) const { return impl_->Waiting(now); }
 std::vector<NodeView> Scheduler::Nodes() const { return impl_->Nodes(); }
 bool Scheduler::HasWaiting() const { return impl_->HasWaiting(); }
+Snapshot Scheduler::TakeSnapshot() const { return impl_->TakeSnapshot(); }
+absl::StatusOr<std::unique_ptr<Scheduler>> Scheduler::Load(const Snapshot& snapshot,
+                                                           std::vector<Action>& actions) {
+  auto scheduler = std::make_unique<Scheduler>(snapshot.config);
+  if (absl::Status status = scheduler->impl_->Load(snapshot, actions); !status.ok()) return status;
+  return scheduler;
+}
 void Scheduler::CheckInvariants() const { impl_->CheckInvariants(); }
 
 }  // namespace muster::sched

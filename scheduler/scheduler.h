@@ -37,11 +37,15 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "scheduler/events.h"
 #include "scheduler/explain.h"
 
 namespace muster::sched {
+
+// Region, zone, rack, NVLink domain: {"ray.io/availability-region", ...}.
+const std::vector<std::string>& DefaultHierarchy();
 
 struct SchedulerConfig {
   int64_t waiting_requests_max = 2'000'000;  // Reaching it is Rejected.
@@ -54,8 +58,7 @@ struct SchedulerConfig {
   absl::Duration adoption_timeout = absl::Seconds(30);
   // The labels that say where nodes lie to each other, from the coarsest to the finest: ranks are
   // numbered along them.
-  std::vector<std::string> hierarchy = {"ray.io/availability-region", "ray.io/availability-zone",
-                                        "rack", "ray.io/gpu-domain"};
+  std::vector<std::string> hierarchy = DefaultHierarchy();
   // The oldest group that could be placed on the nodes there are, but has no room, has nodes set
   // aside for it once so many younger requests have passed it on nodes that it could use, or once
   // it has waited so long; see reservation.h. 0 and infinite: never for that reason.
@@ -64,6 +67,8 @@ struct SchedulerConfig {
   int lost_nodes_kept = 100;    // In Nodes(), the newest.
   int idle_classes_kept = 256;  // Classes without requests whose matching nodes stay known.
 };
+
+struct Snapshot;  // snapshot.h
 
 class Scheduler {
  public:
@@ -78,8 +83,8 @@ class Scheduler {
   Scheduler(const Scheduler&) = delete;
   Scheduler& operator=(const Scheduler&) = delete;
 
-  // When a Tick is due at the latest: the next `after` timer, end of grace or of adoption;
-  // InfiniteFuture() if none.
+  // When a Tick is due at the latest: the next `after` timer, end of grace or of adoption, or
+  // deadline of a Notice; InfiniteFuture() if none.
   absl::Time NextTick() const;
 
   // Why the request waits, choice by choice, or where it runs. nullopt: unknown id (an ended one
@@ -92,6 +97,15 @@ class Scheduler {
   // Nodes in order of id, with what is used, lost ones included; for `muster status`.
   std::vector<NodeView> Nodes() const;
   bool HasWaiting() const;
+
+  // All that it knows. O(cluster).
+  Snapshot TakeSnapshot() const;
+
+  // A scheduler that goes on as the one did that the snapshot was taken from. Where the snapshot
+  // was edited since, so that something that waits has room now, `actions` gets what follows from
+  // that. Errors: kInvalidArgument naming what contradicts the rest.
+  static absl::StatusOr<std::unique_ptr<Scheduler>> Load(const Snapshot& snapshot,
+                                                         std::vector<Action>& actions);
 
   // Dies if an invariant is broken. O(cluster): for tests, after each Step().
   void CheckInvariants() const;

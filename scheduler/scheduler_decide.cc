@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <utility>
 
 #include "scheduler/base/check.h"
 #include "scheduler/explainer.h"
@@ -7,12 +8,17 @@
 namespace muster::sched {
 
 void Scheduler::Impl::Settle() {
-  do {
-    do {
-      PlaceBroken();
-      PlaceAll();
-    } while (try_broken_);
-  } while (OpenByFindings());
+  bool again = true;
+  while (again) {
+    PlaceBroken();
+    PlaceAll();
+    grown_ = std::exchange(regrown_, {});
+    again = try_broken_ || !grown_.empty() || OpenByFindings();
+    if (again) continue;
+    UpdateReservation();
+    grown_ = std::exchange(regrown_, {});
+    again = !grown_.empty();
+  }
   SayInfeasible();
   touched_.clear();
   topology_changed_ = false;
@@ -23,21 +29,32 @@ void Scheduler::Impl::PlaceAll() {
   // Without a node that grew, only classes that are not known to be blocked can have room.
   const absl::btree_map<WaitingKey, SchedulingClass*>& candidates =
       grown_.empty() ? ready_ : order_;
+  bool shown = false;  // What is set aside for the oldest group.
   for (auto next = candidates.begin(); next != candidates.end();) {
     const WaitingKey key = next->first;
     SchedulingClass& of = *next->second;
+    // As soon as it has been overtaken often enough, not only after this round.
+    if (!reservation_.planned_at && ReservationDue()) {
+      PlanReservation();
+      shown = false;
+    }
+    if (SeesReserved(key) != shown) {
+      shown = !shown;
+      ShowReserved(reservation_.nodes, shown);
+    }
     if (!PlaceHead(of)) of.blocked = true;
     Reindex(of);
     next =
         candidates.upper_bound(key);  // A class that was served comes again, by its next request.
   }
+  if (shown) ShowReserved(reservation_.nodes, false);
   grown_.clear();
 }
 
 bool Scheduler::Impl::PlaceHead(SchedulingClass& of) {
   Request& head = *of.head();
   if (of.spec.inside) return PlaceInside(of, head);
-  if (of.plan != nullptr) return PlaceShaped(of, head);
+  if (of.shaped()) return PlaceShaped(of, head);
   return of.spec.bundles == 1 ? PlaceOne(of, head) : PlaceGroup(of, head);
 }
 
@@ -108,6 +125,7 @@ void Scheduler::Impl::TakeBackBundles(Request& request) {
 
 void Scheduler::Impl::Granted(Request& request) {
   request.waited = now_ - request.since;
+  CountOvertaking(request);
   SayGrant(request);
 }
 
@@ -188,10 +206,13 @@ void Scheduler::Impl::Reindex(SchedulingClass& of) {
   } else {
     of.blocked = false;  // Room that comes while none waits is not noted.
     of.said_infeasible = false;
+    of.infeasible_reason.clear();  // Nor are nodes that come and go.
   }
   if (of.indexed_key != key) {
     if (of.indexed_key) order_.erase(*of.indexed_key);
     if (key) order_.emplace(*key, &of);
+    if (of.plan != nullptr && of.indexed_key) big_.erase(*of.indexed_key);
+    if (of.plan != nullptr && key) big_.emplace(*key, &of);
     of.indexed_key = key;
   }
   const std::optional<WaitingKey> ready = of.blocked ? std::nullopt : key;
@@ -208,7 +229,7 @@ void Scheduler::Impl::Reindex(SchedulingClass& of) {
 }
 
 void Scheduler::Impl::Grew(Node& node) {
-  if (node.usable()) InsertById(grown_, &node);
+  if (node.reachable && !node.draining) InsertById(grown_, &node);
 }
 
 }  // namespace muster::sched

@@ -1,20 +1,27 @@
-// The inside of Scheduler: one class in three files. scheduler.cc takes events, scheduler_decide.cc
-// places and opens choices, scheduler_report.cc explains and checks.
+// The inside of Scheduler: one class in four files. scheduler.cc takes events, scheduler_decide.cc
+// places and opens choices, scheduler_report.cc explains and checks, scheduler_snapshot.cc takes
+// all of it out and in again.
 #pragma once
 
 #include <memory>
 #include <optional>
+#include <tuple>
 #include <utility>
 #include <vector>
 
 #include "absl/container/btree_map.h"
 #include "absl/container/btree_set.h"
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
+#include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "scheduler/cluster.h"
 #include "scheduler/group_placer.h"
+#include "scheduler/leaving.h"
 #include "scheduler/placer.h"
+#include "scheduler/reservation.h"
 #include "scheduler/scheduler.h"
+#include "scheduler/snapshot.h"
 
 namespace muster::sched {
 
@@ -32,9 +39,19 @@ class Scheduler::Impl {
   bool HasWaiting() const { return waiting_ > 0 || !broken_.empty(); }
   void CheckInvariants() const;
 
+  // scheduler_snapshot.cc
+  Snapshot TakeSnapshot() const;
+  absl::Status Load(const Snapshot& snapshot, std::vector<Action>& actions);  // REQUIRES: new.
+
  private:
   void CheckGroups() const;
   std::vector<ChoiceExplanation> ChoicesOf(const Request& request) const;
+  absl::Status LoadClasses(const Snapshot& snapshot);
+  absl::Status LoadRequest(const SnapshotRequest& from);
+  absl::Status LoadReservation(const SnapshotReservation& from);
+  absl::Status LoadInside(Request& request, int number, Node& node);
+  absl::Status LoadBundle(const SnapshotBundle& from, Request& request, int number);
+
   void On(const NodeJoined& event);
   void On(const NodeChanged& event);
   void On(const NodeReachable& event);
@@ -105,10 +122,35 @@ class Scheduler::Impl {
     return {-int64_t{request.of->spec.priority}, request.arrival};
   }
 
+  // --- The reservation (reservation.cc) ---
+  struct ReservedRoom {
+    std::tuple<absl::Time, int64_t, uint64_t> cost{};
+    std::vector<Node*> nodes{};
+  };
+  const Request* OldestBig() const;
+  static bool Matters(const SchedulingClass& of, const Node& node);
+  void CountOvertaking(const Request& granted);
+  bool ReservationDue() const;
+  absl::Time ReservationTick() const;
+  void UpdateReservation();
+  void DropReservation();
+  void ReservedNodeChanged(const Node& node);
+  void SetAside(std::vector<Node*> nodes);
+  void ShowReserved(const std::vector<Node*>& nodes, bool shown);
+  void PlanReservation();
+  std::optional<ReservedRoom> CheapestIn(const Domain& domain, const Request& group, int shape,
+                                         int level);
+  absl::Time FreesAt(const Node& node) const;
+  void CheckReservation() const;
+  // Whether the class of that place may use what is set aside: those before the group, and itself.
+  bool SeesReserved(WaitingKey key) const {
+    return !reservation_.nodes.empty() && !(KeyOf(*Find(reservation_.group)) < key);
+  }
+
   // --- Requests ---
   Request* Find(RequestId id) const;
   static Bundle* Running(Request* request, int bundle);  // Null: there is no such lease.
-  Request& Add(RequestId id, const RequestSpec& spec);
+  Request& Add(RequestId id, const SpecHandle& spec);
   void Forget(Request& request);
   void Enqueue(Request& request);
   void Dequeue(Request& request);
@@ -140,6 +182,7 @@ class Scheduler::Impl {
   absl::btree_map<WaitingKey, SchedulingClass*> ready_;
   absl::btree_map<std::pair<absl::Time, uint64_t>, SchedulingClass*> timers_;
   absl::btree_set<std::pair<absl::Time, RequestId>> adoptions_;
+  Leaving leaving_;  // Leases that have a Notice.
 
   // Since the last decision:
   std::vector<Node*> grown_;       // Usable nodes with more room, or labels that may match more.
@@ -155,6 +198,9 @@ class Scheduler::Impl {
   absl::btree_map<RequestId, absl::btree_map<uint64_t, int64_t>> inside_;
   absl::btree_map<WaitingKey, Request*> broken_;  // Groups that lost bundles.
   bool try_broken_ = false;
+  Reservation reservation_;
+  absl::btree_map<WaitingKey, SchedulingClass*> big_;  // As order_, those of several bundles.
+  std::vector<Node*> regrown_;  // Grew while others were placed: looked at next.
 };
 
 }  // namespace muster::sched

@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "scheduler/scheduler.h"
+#include "scheduler/snapshot.h"
 #include "scheduler/test_support.h"
 
 namespace muster::sched {
@@ -44,12 +45,12 @@ struct SlowNode {
   }
 
   // Devices that would be taken; nullopt where there is no room.
-  std::optional<std::vector<GpuShare>> Fit(const Resources& needs) const {
+  std::optional<GpuShares> Fit(const Resources& needs) const {
     const auto custom = needs.custom.find("license");
     if (needs.cpus > 0 && needs.cpus > cpus) return std::nullopt;
     if (needs.memory_bytes > memory) return std::nullopt;
     if (custom != needs.custom.end() && custom->second > license) return std::nullopt;
-    std::vector<GpuShare> shares;
+    GpuShares shares;
     if (needs.gpus == 0) return shares;
     const int count = static_cast<int>(devices.size());
     if (needs.gpus < kUnit) {
@@ -70,8 +71,7 @@ struct SlowNode {
     return shares;
   }
 
-  void Add(const Resources& needs, const std::vector<GpuShare>& shares, int64_t sign,
-           bool with_cpus) {
+  void Add(const Resources& needs, const GpuShares& shares, int64_t sign, bool with_cpus) {
     const auto custom = needs.custom.find("license");
     if (with_cpus) cpus += sign * needs.cpus;
     memory += sign * needs.memory_bytes;
@@ -171,7 +171,7 @@ class Oracle {
       if (!r.leases.empty() && all) SayGrant(r);
       return;
     }
-    requests_.push_back({.id = e.request.value, .spec = e.spec, .texts = texts, .opened = {now_}});
+    requests_.push_back({.id = e.request.value, .spec = *e.spec, .texts = texts, .opened = {now_}});
   }
   void On(const RequestCancelled& e, const Texts&) {
     for (size_t i = 0; i < requests_.size(); ++i) {
@@ -618,7 +618,7 @@ TEST_P(SchedulerOracleTest, DecidesAsTheSlowVersionDoes) {
   config.overtaken_max = 0;  // Reservations have tests of their own.
   config.reservation_after = absl::InfiniteDuration();
   Scheduler scheduler(config);
-  Scheduler twin(config);
+  auto twin = std::make_unique<Scheduler>(config);
   Oracle oracle(start + config.infeasible_grace);
   absl::Time now = start;
   std::string history;
@@ -636,7 +636,7 @@ TEST_P(SchedulerOracleTest, DecidesAsTheSlowVersionDoes) {
     std::vector<Action> actions;
     scheduler.Step(event, actions);
     std::vector<Action> again;
-    twin.Step(event, again);
+    twin->Step(event, again);
     const std::vector<std::string> expected = Comparable(oracle.Step(event, texts));
     ASSERT_EQ(Comparable(actions), expected) << history;
     ASSERT_EQ(actions.size(), again.size());
@@ -644,6 +644,15 @@ TEST_P(SchedulerOracleTest, DecidesAsTheSlowVersionDoes) {
     ASSERT_EQ(scheduler.NextTick(), oracle.NextDue()) << history;
     scheduler.CheckInvariants();
     CheckReports(scheduler, oracle, now);
+    if (world.chance().OneIn(10)) {  // The twin goes on from a snapshot.
+      std::vector<Action> loading;
+      absl::StatusOr<std::unique_ptr<Scheduler>> loaded =
+          Scheduler::Load(twin->TakeSnapshot(), loading);
+      ASSERT_TRUE(loaded.ok()) << loaded.status() << "\n" << history;
+      ASSERT_TRUE(loading.empty()) << ToString(loading[0]) << "\n" << history;
+      twin = *std::move(loaded);
+      twin->CheckInvariants();
+    }
   }
 }
 

@@ -1,5 +1,7 @@
 #include <algorithm>
 
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "scheduler/base/check.h"
 #include "scheduler/explainer.h"
 #include "scheduler/group_explain.h"
@@ -25,6 +27,14 @@ std::optional<Explanation> Scheduler::Impl::Explain(RequestId id, absl::Time now
     explanation.waited = now - request->since;
     explanation.before_in_class = static_cast<int>(of.Before(*request));
     explanation.choices = ChoicesOf(*request);
+    if (id == reservation_.group && !reservation_.nodes.empty()) {
+      explanation.what_would_help = absl::StrCat(
+          "the leases that run on ",
+          absl::StrJoin(reservation_.nodes, ", ",
+                        [](std::string* out, const Node* node) { *out += node->name; }),
+          ", set aside for it, come to their ends");
+      return explanation;
+    }
     if (!of.counted()) return explanation;
     explanation.what_would_help = WhatWouldHelp(cluster_, *request, now);
     return explanation;
@@ -40,7 +50,7 @@ std::optional<Explanation> Scheduler::Impl::Explain(RequestId id, absl::Time now
 
 std::vector<ChoiceExplanation> Scheduler::Impl::ChoicesOf(const Request& request) const {
   const SchedulingClass& of = *request.of;
-  if (of.plan != nullptr) return ExplainShapes(cluster_, request, group_placer_);
+  if (of.shaped()) return ExplainShapes(cluster_, request, group_placer_);
   std::vector<ChoiceExplanation> choices = ExplainChoices(cluster_, request);
   if (!of.spec.inside) return choices;
   for (ChoiceExplanation& choice : choices) {
@@ -57,13 +67,25 @@ std::vector<WaitingClass> Scheduler::Impl::Waiting(absl::Time now) const {
     for (const Request* request : queue) row.requests.push_back(request->id);
     row.spec = of->spec;
     row.needs = NeedsText(of->spec);
-    row.choices_summary = of->plan != nullptr ? ShapesSummary(of->spec) : ChoicesSummary(of->spec);
+    row.choices_summary = of->shaped() ? ShapesSummary(of->spec) : ChoicesSummary(of->spec);
     row.since = now - queue[0]->since;
     row.choices = ChoicesOf(*queue[0]);
     row.why = of->counted()     ? ShortWhy(cluster_, *queue[0], now)
               : of->spec.inside ? row.choices[0].why
                                 : ShapesWhy(row.choices, now);
     rows.push_back(std::move(row));
+  }
+  // What groups lost comes before all that waits.
+  for (const auto& [key, group] : broken_) {
+    WaitingClass row;
+    row.requests = {group->id};
+    row.spec = group->of->spec;
+    row.needs = NeedsText(row.spec);
+    row.choices_summary = ShapesSummary(row.spec);
+    row.since = now - group->since;
+    row.choices = ExplainBroken(cluster_, *group, group_placer_);
+    row.why = row.choices[0].why;
+    rows.insert(rows.begin(), std::move(row));
   }
   return rows;
 }
@@ -141,7 +163,12 @@ void Scheduler::Impl::CheckInvariants() const {
       MUSTER_CHECK(queue[i]->opened_at >= queue[i]->since);
       MUSTER_CHECK(queue[i]->opened_at <= now_);
     }
+    // What is set aside is there for those before, and for the group itself.
+    Impl* const self = const_cast<Impl*>(this);  // For a moment: it is all put back.
+    const bool shown = SeesReserved(of->key());
+    if (shown) self->ShowReserved(reservation_.nodes, true);
     MUSTER_CHECK(!HasRoomNow(*of, *queue[0]));
+    if (shown) self->ShowReserved(reservation_.nodes, false);
     MUSTER_CHECK(of->NextDue() > now_);
     MUSTER_CHECK(of->said_infeasible == (!InGrace() && !of->Feasible()));
   }
@@ -149,7 +176,15 @@ void Scheduler::Impl::CheckInvariants() const {
   MUSTER_CHECK(waiting == waiting_);
   MUSTER_CHECK(ready_.empty());
   MUSTER_CHECK(grown_.empty());
+  // Whoever was told to leave has not left yet.
+  leaving_.CheckInvariants();
+  for (const auto& [lease, entry] : leaving_.told()) {
+    const Request* const request = Find(lease.first);
+    MUSTER_CHECK(request != nullptr);
+    MUSTER_CHECK(request->bundles[lease.second].state == Bundle::State::kRunning);
+  }
   CheckGroups();
+  CheckReservation();
   // Requests: each waits or holds something, and none is kept after its end.
   MUSTER_CHECK(static_cast<int64_t>(requests_.size()) >= granted + waiting_);
 }

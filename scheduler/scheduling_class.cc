@@ -11,9 +11,10 @@
 
 namespace muster::sched {
 
-SchedulingClass::SchedulingClass(uint64_t id_in, RequestSpec spec_in)
+SchedulingClass::SchedulingClass(uint64_t id_in, SpecHandle handle_in)
     : id(id_in),
-      spec(std::move(spec_in)),
+      handle(std::move(handle_in)),
+      spec(*handle),
       nodes_for_choice(spec.choices.size()),
       bundles_for_open(spec.choices.size() + 1),
       feasible_for_open(spec.choices.size() + 1, true),

@@ -16,6 +16,7 @@
 #include "absl/container/btree_map.h"
 #include "absl/time/time.h"
 #include "scheduler/choice.h"
+#include "scheduler/duration_history.h"
 #include "scheduler/events.h"
 #include "scheduler/group_plan.h"
 #include "scheduler/ids.h"
@@ -32,6 +33,7 @@ struct Bundle {
   State state = State::kMissing;
   bool blocked = false;         // Its CPUs are lent out.
   bool may_overcommit = false;  // It took CPUs back, or joined held.
+  bool adopted = false;         // It joined held: when it began is not known.
   int inside = -1;              // The bundle of the placement group that it was placed in.
   Placement placement{};
 };
@@ -77,13 +79,14 @@ struct WaitingKey {
 };
 
 struct SchedulingClass {
-  SchedulingClass(uint64_t id_in, RequestSpec spec_in);
+  SchedulingClass(uint64_t id_in, SpecHandle handle_in);
 
   const uint64_t id;
-  const RequestSpec spec;
+  const SpecHandle handle;
+  const RequestSpec& spec;       // What the handle refers to.
   std::vector<int> selectors{};  // By choice: its number in the SelectorIndex.
   int requests = 0;              // Waiting or granted.
-  // Of placement groups and of bundles with a strategy; null otherwise.
+  // Of requests of several bundles, placement groups among them; null for single ones.
   std::unique_ptr<GroupPlan> plan{};
 
   // --- What the nodes there are could ever hold, all of it free ---
@@ -96,7 +99,9 @@ struct SchedulingClass {
     return counted() ? bundles_for_open[open] >= spec.bundles : feasible_for_open[open];
   }
   // Whether feasibility is a sum over nodes. Where it is not, the scheduler looks by itself.
-  bool counted() const { return plan == nullptr && !spec.inside.has_value(); }
+  bool counted() const { return !shaped() && !spec.inside.has_value(); }
+  // Whether where its bundles lie to each other matters.
+  bool shaped() const { return plan != nullptr && !plan->anywhere; }
   std::vector<bool> feasible_for_open{};  // By number of open choices, where it is not counted.
   int64_t feasible_version = -1;          // Of the topology it was looked up for.
   bool Feasible() const { return Feasible(choices()); }
@@ -124,6 +129,7 @@ struct SchedulingClass {
   int64_t waiting = 0;
 
   // --- Kept by the scheduler ---
+  DurationHistory durations{};  // Of its leases that finished.
   bool blocked = false;  // The head has no room on any node that has not grown since it was tried.
   bool said_infeasible = false;     // To all that wait.
   std::string infeasible_reason{};  // Empty: to be made.

@@ -5,8 +5,15 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/numeric/bits.h"
 #include "scheduler/base/check.h"
+#include "scheduler/scheduler.h"
 
 namespace muster::sched {
+
+const std::vector<std::string>& DefaultHierarchy() {
+  static const auto* const labels = new std::vector<std::string>{
+      "ray.io/availability-region", "ray.io/availability-zone", "rack", "ray.io/gpu-domain"};
+  return *labels;
+}
 
 int PositionSet::Next(int from) const {
   size_t word = static_cast<size_t>(from) >> 6;

@@ -21,6 +21,8 @@
 
 #include "absl/container/btree_map.h"
 #include "absl/container/btree_set.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "muster/v1/cluster.pb.h"
 #include "runtime/head/head_events.h"
@@ -92,6 +94,11 @@ class HeadCore {
     uint64_t sequence = 0;
     std::set<NodeId> pending;
   };
+  // What a driver said last for a task class, as it came and as it was read.
+  struct KnownSpec {
+    std::string bytes;
+    sched::SpecHandle spec;
+  };
   struct Driver {
     uint64_t id = 0;
     ConnectionId connection = 0;
@@ -99,6 +106,7 @@ class HeadCore {
     absl::Time away_since{};  // connection == 0.
     v1::DriverHello hello;
     v1::Backlog backlog;
+    absl::flat_hash_map<uint64_t, KnownSpec> specs;  // By task class.
     absl::btree_map<uint64_t, RequestId> requests;
     std::set<NodeId> nodes;  // That have run something for it.
     std::optional<Flush> flush;
@@ -147,6 +155,7 @@ class HeadCore {
 
   // Drivers (head_drivers.cc).
   void OnHello(ConnectionId connection, const v1::DriverHello& hello);
+  static absl::StatusOr<sched::SpecHandle> SpecOf(Driver& driver, const v1::LeaseRequest& message);
   void OnRequest(Driver& driver, const v1::LeaseRequest& request);
   void OnCancel(Driver& driver, uint64_t number);
   void OnReturn(Driver& driver, const v1::ReturnLease& message);

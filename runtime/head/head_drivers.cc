@@ -7,8 +7,14 @@
 #include "runtime/head/head_core.h"
 #include "runtime/wire/convert.h"
 #include "runtime/wire/protocol.h"
+#include "scheduler/base/status_macros.h"
 
 namespace muster::head {
+namespace {
+
+constexpr size_t kSpecsKept = 4096;  // Of one driver.
+
+}  // namespace
 
 void HeadCore::OnHello(ConnectionId connection, const v1::DriverHello& hello) {
   if (absl::Status status = CheckPeer(hello.protocol()); !status.ok()) {
@@ -97,12 +103,26 @@ HeadCore::Driver& HeadCore::DriverOrUnseen(uint64_t id) {
   return driver;
 }
 
-void HeadCore::OnRequest(Driver& driver, const v1::LeaseRequest& message) {
-  if (driver.requests.contains(message.request())) return;  // Said again after a reconnect.
+// The requests of a task class say the same each time, so that it is read once.
+absl::StatusOr<sched::SpecHandle> HeadCore::SpecOf(Driver& driver,
+                                                   const v1::LeaseRequest& message) {
+  std::string bytes = message.spec().SerializeAsString();
+  const auto known = driver.specs.find(message.task_class());
+  if (known != driver.specs.end() && known->second.bytes == bytes) return known->second.spec;
   // Leases are never shared between drivers, nor between the tasks of classes that one driver keeps
   // apart.
-  absl::StatusOr<sched::RequestSpec> spec =
-      FromProto(message.spec(), absl::StrFormat("%016x/%d", driver.id, message.task_class()));
+  MUSTER_ASSIGN_OR_RETURN(
+      sched::RequestSpec read,
+      FromProto(message.spec(), absl::StrFormat("%016x/%d", driver.id, message.task_class())));
+  if (driver.specs.size() >= kSpecsKept) driver.specs.clear();
+  sched::SpecHandle spec = std::move(read);
+  driver.specs[message.task_class()] = {.bytes = std::move(bytes), .spec = spec};
+  return spec;
+}
+
+void HeadCore::OnRequest(Driver& driver, const v1::LeaseRequest& message) {
+  if (driver.requests.contains(message.request())) return;  // Said again after a reconnect.
+  absl::StatusOr<sched::SpecHandle> spec = SpecOf(driver, message);
   if (!spec.ok()) {
     v1::ToDriver rejected;
     rejected.mutable_rejected()->set_request(message.request());

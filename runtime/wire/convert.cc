@@ -264,7 +264,7 @@ absl::StatusOr<sched::HeldLease> FromProto(const v1::HeldLease& proto, NodeId no
 v1::HeldLease ToProto(const sched::HeldLease& held, const v1::LeaseKey& lease, bool started) {
   v1::HeldLease proto;
   *proto.mutable_lease() = lease;
-  *proto.mutable_spec() = ToProto(held.spec);
+  *proto.mutable_spec() = ToProto(*held.spec);
   *proto.mutable_placement() = ToProto(held.placement);
   proto.set_started(started);
   return proto;

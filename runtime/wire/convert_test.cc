@@ -141,7 +141,7 @@ TEST(ConvertTest, HeldLeaseSurvivesTheWire) {
   const absl::StatusOr<sched::HeldLease> held = FromProto(Held(), NodeId{7}, "app");
   ASSERT_TRUE(held.ok()) << held.status();
   EXPECT_EQ(held->placement.node, NodeId{7});
-  EXPECT_EQ(held->placement.devices, (std::vector<sched::GpuShare>{{0, kUnit}, {3, kUnit}}));
+  EXPECT_EQ(held->placement.devices, (sched::GpuShares{{0, kUnit}, {3, kUnit}}));
   EXPECT_EQ(held->bundle, 1);
   EXPECT_EQ(ToProto(*held, Held().lease(), false).SerializeAsString(), Held().SerializeAsString());
 }

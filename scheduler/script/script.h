@@ -31,6 +31,7 @@
 // Errors: kInvalidArgument, beginning with the number of the line, "12: ...".
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <variant>
@@ -41,6 +42,7 @@
 #include "absl/time/time.h"
 #include "scheduler/events.h"
 #include "scheduler/scheduler.h"
+#include "scheduler/snapshot.h"
 
 namespace muster::sched {
 
@@ -74,8 +76,12 @@ absl::Time ScriptStart();
 absl::StatusOr<Script> ParseScript(absl::string_view text);
 
 // What each statement makes the scheduler do, a line for each action (without "> "), in order of
-// the statements. Checks the scheduler's invariants after each.
-std::vector<std::vector<std::string>> RunScript(const Script& script);
+// the statements. Checks the scheduler's invariants after each. With `through`, the scheduler is
+// after each statement replaced by one loaded from what `through` makes of its snapshot, which must
+// change nothing.
+using ThroughSnapshot = std::function<Snapshot(const Snapshot&)>;
+std::vector<std::vector<std::string>> RunScript(const Script& script,
+                                                const ThroughSnapshot& through = {});
 
 // Where what was printed differs from what the script expects: "-" what it expects, "+" what was
 // printed. Empty: nowhere.

@@ -261,17 +261,17 @@ absl::StatusOr<HeldLease> ParseHeld(const ScriptFields& fields) {
   HeldLease held;
   MUSTER_ASSIGN_OR_RETURN(held.request.value, fields.Id("id"));
   MUSTER_ASSIGN_OR_RETURN(held.spec, ParseSpec(fields));
-  const int shapes = std::max(static_cast<int>(held.spec.shapes.size()), 1);
+  const int shapes = std::max(static_cast<int>(held.spec->shapes.size()), 1);
   MUSTER_ASSIGN_OR_RETURN(held.shape, fields.Int("shape", 0, 0, shapes - 1));
   MUSTER_ASSIGN_OR_RETURN(held.level, fields.Int("level", 0, 0, kLevelsMax - 1));
   MUSTER_ASSIGN_OR_RETURN(held.bundle,
-                          fields.Int("bundle", 0, 0, BundlesOf(held.spec, held.shape) - 1));
+                          fields.Int("bundle", 0, 0, BundlesOf(*held.spec, held.shape) - 1));
   const int choices = static_cast<int>(
-      held.spec.is_group() ? held.spec.shapes[held.shape].bundles[held.bundle].choices.size()
-                           : held.spec.choices.size());
+      held.spec->is_group() ? held.spec->shapes[held.shape].bundles[held.bundle].choices.size()
+                            : held.spec->choices.size());
   MUSTER_ASSIGN_OR_RETURN(held.placement.choice, fields.Int("choice", 0, 0, choices - 1));
   held.placement.resources =
-      ChoiceOf(held.spec, held.shape, held.bundle, held.placement.choice).resources;
+      ChoiceOf(*held.spec, held.shape, held.bundle, held.placement.choice).resources;
   if (!fields.Has("devices")) return held;
   MUSTER_ASSIGN_OR_RETURN(const absl::string_view inside, Inside(fields.Text("devices"), '[', ']'));
   for (const absl::string_view text : absl::StrSplit(inside, ',')) {

@@ -1,3 +1,4 @@
+#include <memory>
 #include <type_traits>
 #include <utility>
 
@@ -12,20 +13,35 @@ namespace {
 
 class ScriptRunner {
  public:
-  explicit ScriptRunner(const SchedulerConfig& config) : scheduler_(config) {}
+  ScriptRunner(const SchedulerConfig& config, const ThroughSnapshot& through)
+      : scheduler_(std::make_unique<Scheduler>(config)), through_(through) {}
 
   std::vector<std::string> Run(const ScriptStatement& statement) {
     printed_.clear();
     std::visit([this](const auto& what) { Do(what); }, statement.what);
+    if (through_) Reload();
     return printed_;
   }
 
  private:
   void Step(decltype(Event::what) what) {
     std::vector<Action> actions;
-    scheduler_.Step({.at = now_, .what = std::move(what)}, actions);
-    scheduler_.CheckInvariants();
+    scheduler_->Step({.at = now_, .what = std::move(what)}, actions);
+    scheduler_->CheckInvariants();
     for (const Action& action : actions) Print(ToString(action));
+  }
+
+  void Reload() {
+    std::vector<Action> actions;
+    absl::StatusOr<std::unique_ptr<Scheduler>> loaded =
+        Scheduler::Load(through_(scheduler_->TakeSnapshot()), actions);
+    if (!loaded.ok()) {
+      Print(absl::StrCat("cannot be loaded: ", loaded.status().message()));
+      return;
+    }
+    scheduler_ = *std::move(loaded);
+    scheduler_->CheckInvariants();
+    for (const Action& action : actions) Print(absl::StrCat("loaded: ", ToString(action)));
   }
 
   void Print(absl::string_view text) {
@@ -38,8 +54,8 @@ class ScriptRunner {
 
   void Do(const ScriptAt& at) {
     const absl::Time until = ScriptStart() + at.since_start;
-    while (scheduler_.NextTick() <= until) {
-      now_ = scheduler_.NextTick();
+    while (scheduler_->NextTick() <= until) {
+      now_ = scheduler_->NextTick();
       Step(Tick{});
     }
     now_ = until;
@@ -53,23 +69,24 @@ class ScriptRunner {
   }
 
   void Do(const ScriptExplain& explain) {
-    const std::optional<Explanation> explanation = scheduler_.Explain(explain.request, now_);
+    const std::optional<Explanation> explanation = scheduler_->Explain(explain.request, now_);
     const std::string name = absl::StrCat("request ", explain.request.ToString());
     Print(explanation ? ToText(*explanation, name, now_) : absl::StrCat(name, " is not known"));
   }
 
   void Do(const ScriptStatus&) {
-    for (const NodeView& node : scheduler_.Nodes()) {
+    for (const NodeView& node : scheduler_->Nodes()) {
       Print(absl::StrCat("node ", node.name, " ", ToString(node.state), ": uses ",
                          ToText(node.used), " of ", ToText(node.total)));
     }
-    for (const WaitingClass& row : scheduler_.Waiting(now_)) {
+    for (const WaitingClass& row : scheduler_->Waiting(now_)) {
       Print(absl::StrCat("waiting ", row.requests.size(), ": ", row.needs, "; ",
                          row.choices_summary, "; ", ShortDuration(row.since), "; ", row.why));
     }
   }
 
-  Scheduler scheduler_;
+  std::unique_ptr<Scheduler> scheduler_;
+  const ThroughSnapshot& through_;
   absl::Time now_ = ScriptStart();
   std::vector<std::string> printed_;
 };
@@ -99,8 +116,9 @@ bool IsExpectation(absl::string_view line) {
 
 }  // namespace
 
-std::vector<std::vector<std::string>> RunScript(const Script& script) {
-  ScriptRunner runner(script.config);
+std::vector<std::vector<std::string>> RunScript(const Script& script,
+                                                const ThroughSnapshot& through) {
+  ScriptRunner runner(script.config, through);
   std::vector<std::vector<std::string>> printed;
   printed.reserve(script.statements.size());
   for (const ScriptStatement& statement : script.statements) {

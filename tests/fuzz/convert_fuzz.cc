@@ -33,7 +33,7 @@ void CheckHello(const v1::WorkerHello& hello) {
     CheckSpec(proto.spec());
     const absl::StatusOr<sched::HeldLease> held = FromProto(proto, NodeId{1}, "app");
     if (!held.ok()) continue;
-    MUSTER_CHECK(held->bundle < held->spec.bundles);
+    MUSTER_CHECK(held->bundle < held->spec->bundles);
     MUSTER_CHECK(FromProto(ToProto(*held, proto.lease(), proto.started()), NodeId{1}, "app").ok());
   }
 }

@@ -21,10 +21,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (event == nullptr) continue;
     const auto* requested = std::get_if<muster::sched::Requested>(event);
     const auto* joined = std::get_if<muster::sched::NodeJoined>(event);
-    if (requested != nullptr && requested->spec.bundles > 64) return 0;
+    if (requested != nullptr && requested->spec->bundles > 64) return 0;
     if (joined != nullptr) {
       for (const muster::sched::HeldLease& held : joined->held) {
-        if (held.spec.bundles > 64) return 0;
+        if (held.spec->bundles > 64) return 0;
       }
     }
   }

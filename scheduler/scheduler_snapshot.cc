@@ -1,0 +1,341 @@
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "scheduler/base/check.h"
+#include "scheduler/base/status_macros.h"
+#include "scheduler/scheduler_impl.h"
+#include "scheduler/snapshot.h"
+
+namespace muster::sched {
+namespace {
+
+template <typename... Parts>
+absl::Status Wrong(const Parts&... parts) {
+  return absl::InvalidArgumentError(absl::StrCat(parts...));
+}
+
+SnapshotNode NodeOf(const Node& node) {
+  return {.node = node.id,
+          .name = node.name,
+          .labels = node.labels,
+          .total = node.total,
+          .reachable = node.reachable,
+          .draining = node.draining,
+          .deadline = node.deadline};
+}
+
+SnapshotBundle BundleOf(const Bundle& bundle) {
+  return {.state = static_cast<SnapshotBundle::State>(bundle.state),
+          .blocked = bundle.blocked,
+          .may_overcommit = bundle.may_overcommit,
+          .adopted = bundle.adopted,
+          .inside = bundle.inside,
+          .placement = bundle.placement};
+}
+
+SnapshotRequest RequestOf(const Request& request) {
+  SnapshotRequest to{.request = request.id,
+                     .of = request.of->id,
+                     .arrival = request.arrival,
+                     .since = request.since,
+                     .opened_at = request.opened_at,
+                     .open = request.open,
+                     .waited = request.waited,
+                     .adopt_by = request.adopt_by,
+                     .shape = request.shape,
+                     .level = request.level,
+                     .broken = request.broken,
+                     .closing = request.closing,
+                     .removed = request.removed};
+  for (const Bundle& bundle : request.bundles) to.bundles.push_back(BundleOf(bundle));
+  return to;
+}
+
+absl::Status CheckConfig(const SchedulerConfig& config) {
+  if (config.waiting_requests_max < 0) {
+    return Wrong("config: waiting_requests_max is ", config.waiting_requests_max);
+  }
+  if (config.lost_nodes_kept < 0) return Wrong("config: lost_nodes_kept is negative");
+  if (config.idle_classes_kept < 0) return Wrong("config: idle_classes_kept is negative");
+  if (config.adoption_timeout < absl::ZeroDuration()) {
+    return Wrong("config: adoption_timeout is negative");
+  }
+  return absl::OkStatus();
+}
+
+// What one class's queue relies on, requests in order of arrival.
+absl::Status CheckQueue(const SchedulingClass& of) {
+  const Request* older = nullptr;
+  for (const Request* request : of.Queue()) {
+    if (older != nullptr && older->arrival > request->arrival) {
+      return Wrong("request ", older->id.ToString(), " came after request ", request->id.ToString(),
+                   " of its class, but has more choices open");
+    }
+    older = request;
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+Snapshot Scheduler::Impl::TakeSnapshot() const {
+  Snapshot to;
+  to.config = config_;
+  to.now = now_;
+  to.next_arrival = next_arrival_;
+  to.next_class = cluster_.counters().next_class;
+  to.next_idle = cluster_.counters().next_idle;
+  for (const Node* node : cluster_.nodes()) to.nodes.push_back(NodeOf(*node));
+  to.lost_nodes.assign(cluster_.lost_nodes().begin(), cluster_.lost_nodes().end());
+  for (const auto& [id, of] : cluster_.classes()) {
+    to.classes.push_back({.id = id,
+                          .spec = of->handle,
+                          .idle_since = of->idle_since.value_or(0),
+                          .durations = of->durations.values()});
+  }
+  to.requests.reserve(requests_.size());
+  for (const auto& [id, request] : requests_) to.requests.push_back(RequestOf(*request));
+  // They came in no order.
+  std::sort(
+      to.requests.begin(), to.requests.end(),
+      [](const SnapshotRequest& a, const SnapshotRequest& b) { return a.arrival < b.arrival; });
+  for (const auto& [lease, entry] : leaving_.told()) {
+    to.leaving.push_back({.notice = entry.notice, .revoked = entry.revoked});
+  }
+  to.reservation = {.group = reservation_.group,
+                    .since = reservation_.since,
+                    .overtaken = reservation_.overtaken,
+                    .planned_at = reservation_.planned_at};
+  for (const Node* node : reservation_.nodes) to.reservation.nodes.push_back(node->id);
+  return to;
+}
+
+absl::Status Scheduler::Impl::Load(const Snapshot& snapshot, std::vector<Action>& actions) {
+  MUSTER_CHECK(requests_.empty());
+  MUSTER_RETURN_IF_ERROR(CheckConfig(snapshot.config));
+  now_ = snapshot.now;
+  actions_ = &actions;
+  for (const SnapshotNode& from : snapshot.nodes) {
+    if (cluster_.FindNode(from.node) != nullptr) {
+      return Wrong("node ", from.node.ToString(), " is there twice");
+    }
+    MUSTER_RETURN_IF_ERROR(ValidateLabels(from.labels));
+    MUSTER_RETURN_IF_ERROR(Validate(from.total));
+    Node* const node = cluster_.AddNode(from.node, from.name, from.labels, from.total);
+    node->reachable = from.reachable;
+    node->draining = from.draining;
+    node->deadline = from.deadline;
+  }
+  for (const NodeView& view : snapshot.lost_nodes) cluster_.RestoreLost(view);
+
+  MUSTER_RETURN_IF_ERROR(LoadClasses(snapshot));
+  for (const SnapshotRequest& from : snapshot.requests) {
+    if (from.arrival >= snapshot.next_arrival) {
+      return Wrong("request ", from.request.ToString(), ": its arrival is not below next_arrival");
+    }
+    MUSTER_RETURN_IF_ERROR(LoadRequest(from));
+  }
+  next_arrival_ = snapshot.next_arrival;
+  for (const auto& [id, of] : cluster_.classes()) {
+    if (of->idle_since && *of->idle_since >= snapshot.next_idle) {
+      return Wrong("class ", id, ": idle_since is 0, but no request is of it");
+    }
+    MUSTER_RETURN_IF_ERROR(CheckQueue(*of));
+    if (of->waits()) RefreshFeasible(*of);
+    of->said_infeasible = of->waits() && !InGrace() && !of->Feasible();
+    Reindex(*of);
+  }
+  for (const Node* node : cluster_.nodes()) {
+    int64_t may_overcommit = 0;
+    for (const LeaseId& lease : node->leases) {
+      const Bundle& bundle = Find(lease.first)->bundles[lease.second];
+      if (bundle.may_overcommit && !bundle.blocked) {
+        may_overcommit += bundle.placement.resources.cpus;
+      }
+    }
+    if (node->free.cpus() < -may_overcommit) {
+      return Wrong("node ", node->name, ": its leases hold more CPUs than it has");
+    }
+  }
+  for (const SnapshotLeaving& from : snapshot.leaving) {
+    const LeaseId lease = {from.notice.request, from.notice.bundle};
+    if (Running(Find(lease.first), lease.second) == nullptr) {
+      return Wrong("leaving: request ", lease.first.ToString(), " has no running bundle ",
+                   lease.second);
+    }
+    if (!leaving_.Restore({.notice = from.notice, .revoked = from.revoked})) {
+      return Wrong("leaving: request ", lease.first.ToString(), " bundle ", lease.second,
+                   " is there twice");
+    }
+  }
+  MUSTER_RETURN_IF_ERROR(LoadReservation(snapshot.reservation));
+  cluster_.Restore({.next_class = snapshot.next_class, .next_idle = snapshot.next_idle});
+  // Nothing follows from this where nothing was edited.
+  topology_changed_ = true;
+  Step({.at = now_, .what = Tick{}}, actions);
+  return absl::OkStatus();
+}
+
+absl::Status Scheduler::Impl::LoadReservation(const SnapshotReservation& from) {
+  if (from.group.value == 0) return absl::OkStatus();
+  const Request* const group = Find(from.group);
+  if (group == nullptr || group->of->plan == nullptr) {
+    return Wrong("reservation: request ", from.group.ToString(), " is no group");
+  }
+  reservation_ = {.group = from.group,
+                  .since = from.since,
+                  .overtaken = from.overtaken,
+                  .planned_at = from.planned_at};
+  for (const NodeId id : from.nodes) {
+    Node* const node = cluster_.FindNode(id);
+    if (node == nullptr || node->set_aside) {
+      return Wrong("reservation: there is no node ", id.ToString(), ", or it is there twice");
+    }
+    reservation_.nodes.push_back(node);
+    node->set_aside = true;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Scheduler::Impl::LoadClasses(const Snapshot& snapshot) {
+  uint64_t last = 0;
+  uint64_t busy = snapshot.next_idle;  // Ranks for those that are in use, for the moment.
+  for (const SnapshotClass& from : snapshot.classes) {
+    if (from.id <= last || from.id >= snapshot.next_class) {
+      return Wrong("class ", from.id, ": ids grow from class to class, up to next_class");
+    }
+    last = from.id;
+    if (from.idle_since >= snapshot.next_idle) {
+      return Wrong("class ", from.id, ": idle_since is not below next_idle");
+    }
+    if (const absl::Status status = Validate(*from.spec); !status.ok()) {
+      return Wrong("class ", from.id, ": ", status.message());
+    }
+    const uint64_t rank = from.idle_since == 0 ? busy++ : from.idle_since;
+    SchedulingClass* const of = cluster_.RestoreClass(from.id, from.spec, rank);
+    if (of == nullptr) {
+      return Wrong("class ", from.id, " has the spec or the idle_since of one before it");
+    }
+    for (const absl::Duration duration : from.durations) of->durations.Add(duration);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Scheduler::Impl::LoadRequest(const SnapshotRequest& from) {
+  const std::string name = absl::StrCat("request ", from.request.ToString());
+  const auto of = cluster_.classes().find(from.of);
+  if (of == cluster_.classes().end()) return Wrong(name, ": there is no class ", from.of);
+  if (Find(from.request) != nullptr) return Wrong(name, " is there twice");
+  const int choices = of->second->choices();
+  if (from.open < 1 || from.open > choices) {
+    return Wrong(name, ": open is ", from.open, ", but it has ", choices, " choices");
+  }
+  if (from.arrival < next_arrival_) return Wrong(name, ": arrivals grow from request to request");
+  if (from.since > now_ || from.opened_at < from.since || from.opened_at > now_) {
+    return Wrong(name, ": since, opened_at and now come in this order");
+  }
+  const RequestSpec& spec = of->second->spec;
+  if (from.shape < 0 || (spec.is_group() && from.shape >= static_cast<int>(spec.shapes.size()))) {
+    return Wrong(name, ": there is no shape ", from.shape);
+  }
+  const int bundles = BundlesOf(spec, from.shape);
+  if (from.granted() && from.bundles.size() != static_cast<size_t>(bundles)) {
+    return Wrong(name, " holds ", from.bundles.size(), " bundles, but asked for ", bundles);
+  }
+  if (from.waited < absl::ZeroDuration() || from.waited > now_ - from.since) {
+    return Wrong(name, ": waited is longer than it has been there");
+  }
+  next_arrival_ = from.arrival;
+  Request& request = Add(from.request, of->second->handle);
+  request.since = from.since;
+  request.opened_at = from.opened_at;
+  request.open = from.open;
+  request.waited = from.waited;
+  if (!from.granted()) {
+    if (from.adopt_by) return Wrong(name, ": adopt_by, but it has no bundle");
+    request.of->Push(&request);
+    ++waiting_;
+    return absl::OkStatus();
+  }
+  request.shape = from.shape;
+  request.level = from.level;
+  if (from.broken || from.closing || from.removed) {
+    if (!spec.is_group() || from.broken == from.closing) {
+      return Wrong(name, ": only a placement group is broken or else closing");
+    }
+    request.broken = from.broken;
+    request.closing = from.closing;
+    request.removed = from.removed;
+    if (request.broken) broken_.emplace(KeyOf(request), &request);
+  }
+  request.bundles.resize(from.bundles.size());
+  for (size_t i = 0; i < from.bundles.size(); ++i) {
+    if (absl::Status status = LoadBundle(from.bundles[i], request, static_cast<int>(i));
+        !status.ok()) {
+      return Wrong(name, " bundle ", i, ": ", status.message());
+    }
+  }
+  if (!request.Has(Bundle::State::kRunning) && !request.broken && !request.closing)
+    return Wrong(name, ": none of its bundles runs");
+  if (from.adopt_by) {
+    if (!request.Has(Bundle::State::kMissing))
+      return Wrong(name, ": adopt_by, but none is missing");
+    request.adopt_by = from.adopt_by;
+    adoptions_.emplace(*request.adopt_by, request.id);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Scheduler::Impl::LoadBundle(const SnapshotBundle& from, Request& request, int number) {
+  Bundle& bundle = request.bundles[number];
+  bundle = {.state = static_cast<Bundle::State>(from.state),
+            .blocked = from.blocked,
+            .may_overcommit = from.may_overcommit,
+            .adopted = from.adopted,
+            .inside = from.inside,
+            .placement = from.placement};
+  if (bundle.state != Bundle::State::kRunning && bundle.state != Bundle::State::kClosing) {
+    return absl::OkStatus();
+  }
+  const RequestSpec& spec = request.of->spec;
+  const Placement& placement = bundle.placement;
+  const size_t choices = spec.is_group() ? spec.shapes[request.shape].bundles[number].choices.size()
+                                         : spec.choices.size();
+  if (placement.choice < 0 || static_cast<size_t>(placement.choice) >= choices) {
+    return Wrong("there is no choice ", placement.choice);
+  }
+  MUSTER_RETURN_IF_ERROR(Validate(placement.resources));
+  Node* const node = cluster_.FindNode(placement.node);
+  if (node == nullptr) return Wrong("there is no node ", placement.node.ToString());
+  if (bundle.inside >= 0) return LoadInside(request, number, *node);
+  if (!node->free.TakeHeld(placement.resources, placement.devices)) {
+    return Wrong("node ", node->name, " has not what it holds");
+  }
+  if (bundle.blocked) node->free.AddCpus(placement.resources.cpus);
+  node->leases.emplace(request.id, number);
+  return absl::OkStatus();
+}
+
+absl::Status Scheduler::Impl::LoadInside(Request& request, int number, Node& node) {
+  const Bundle& bundle = request.bundles[number];
+  Request* const group = request.of->spec.inside ? Find(request.of->spec.inside->group) : nullptr;
+  if (group == nullptr || bundle.inside >= static_cast<int>(group->bundles.size())) {
+    return Wrong("there is no such bundle of a placement group that it is inside");
+  }
+  const Bundle& its = group->bundles[bundle.inside];
+  const bool held = its.state == Bundle::State::kRunning || its.state == Bundle::State::kClosing;
+  if (!held || its.placement.node != node.id) {
+    return Wrong("the bundle that it is inside is not on its node");
+  }
+  BundleRoom& room = RoomOf(*group, bundle.inside);
+  if (!room.left.TakeHeld(bundle.placement.resources, bundle.placement.devices)) {
+    return Wrong("the bundle that it is inside has not what it holds");
+  }
+  if (bundle.blocked) room.left.AddCpus(bundle.placement.resources.cpus);
+  room.children.emplace(request.id, number);
+  node.leases.emplace(request.id, number);
+  return absl::OkStatus();
+}
+
+}  // namespace muster::sched

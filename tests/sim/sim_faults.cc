@@ -1,0 +1,62 @@
+// The faults.
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "tests/sim/cluster_sim_impl.h"
+
+namespace muster::sim {
+
+void ClusterSim::ScheduleFault() {
+  clock_.After(prng_.Between(absl::ZeroDuration(), plan_.fault_interval * 2), [this] {
+    if (healed_) return;
+    ScheduleFault();
+    ++faults_;
+    Fault(prng_.Below(9));
+  });
+}
+
+void ClusterSim::Fault(uint64_t which) {
+  if (which == 0 && plan_.link_loss && head_ != nullptr && !head_->streams.empty()) {
+    const std::shared_ptr<Stream> stream = Pick(head_->streams);
+    Note("fault", stream->process, "link lost");
+    Break(stream);
+  } else if (which == 1 && plan_.delay_spikes) {
+    network_.spike = prng_.Between(absl::Milliseconds(10), absl::Seconds(2));
+    clock_.After(prng_.Between(absl::Milliseconds(10), absl::Seconds(1)),
+                 [this] { network_.spike = absl::ZeroDuration(); });
+  } else if (which == 2 && plan_.data_loss && !data_.empty()) {
+    const std::shared_ptr<DataLink> link = Pick(data_);
+    Note("fault", link->id, "data link lost");
+    BreakData(link);
+  } else if (which == 3 && plan_.driver_crash) {
+    const DriverPtr driver = Pick(drivers_);
+    if (driver->nested) return;
+    EndDriver(driver, /*crash=*/true);
+    StartDriver(plan_.tasks_per_driver / 4, absl::Seconds(1));
+  } else if (which == 4 && plan_.worker_crash && !workers_.empty()) {
+    const WorkerPtr worker = Pick(workers_);
+    Note("fault", worker->number, "worker crashes");
+    EndWorker(worker, /*crash=*/true);
+  } else if (which == 5 && plan_.worker_freeze && !workers_.empty()) {
+    const WorkerPtr worker = Pick(workers_);
+    if (worker->frozen) return;
+    Note("fault", worker->number, "worker freezes");
+    worker->frozen = true;
+    clock_.After(prng_.Between(absl::Milliseconds(100), absl::Seconds(20)),
+                 [this, worker] { Thaw(worker); });
+  } else if (which == 6 && plan_.worker_drain && !workers_.empty()) {
+    const WorkerPtr worker = Pick(workers_);
+    if (std::exchange(worker->draining, true)) return;
+    Reach(worker, [this, worker] { Step(worker, worker::DrainAsked{}, "drain"); });
+  } else if (which == 7 && plan_.executor_crash && !workers_.empty()) {
+    const WorkerPtr worker = Pick(workers_);
+    if (worker->executors.empty()) return;
+    EndExecutor(Pick(worker->executors), "killed by signal 11 (segmentation fault)");
+  } else if (which == 8 && plan_.head_crash && head_ != nullptr && prng_.Percent(50)) {
+    CrashHead();
+  }
+}
+
+}  // namespace muster::sim
