@@ -1,155 +1,236 @@
-// What a decision costs: a request granted and finished, on a cluster of a given size; and what a
-// selector costs to match and to parse.
+// What placement decisions cost, each timed by itself: by size of the cluster, number of classes and
+// fullness, in steady state and while labels change and nodes come and go; what joins, blocked classes
+// and queued requests cost; and a naive scan in the same run.
+//
+// The time of a benchmark is the mean time of a decision that grants; its percentiles are counters, in
+// nanoseconds.
 #include <benchmark/benchmark.h>
 
+#include <algorithm>
+#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
-#include "scheduler/base/check.h"
-#include "scheduler/scheduler.h"
+#include "bench/allocations.h"
+#include "bench/cheap_clock.h"
+#include "bench/naive_scheduler.h"
+#include "bench/scheduler_world.h"
 
-namespace muster::sched {
+namespace muster::bench {
 namespace {
 
-constexpr int kGpusPerNode = 8;
-
-Labels LabelsOf(int node) {
-  const char* const accelerators[] = {"L4", "T4", "A100", "H100"};
-  return WithAliases({{"ray.io/accelerator-type", accelerators[node % 4]},
-                      {"ray.io/market-type", node % 3 == 0 ? "spot" : "on-demand"},
-                      {"ray.io/availability-zone", absl::StrCat("zone-", node % 16)},
-                      {"ray.io/node-group", absl::StrCat("group-", node % 64)},
-                      {"rack", absl::StrCat("rack-", node / 32)},
-                      {"pool", "main"}});  // With the two aliases, 8 labels.
+const CheapClock& Clock() {
+  static const CheapClock clock;
+  return clock;
 }
 
-Choice ChoiceOf(const std::string& selector, int gpus) {
-  Choice choice;
-  choice.selector = *LabelSelector::ParseText(selector);
-  choice.resources.cpus = Amount::kUnit;
-  choice.resources.gpus = gpus * Amount::kUnit;
-  return choice;
-}
-
-// Spot L4, else on-demand L4, else two T4; in `variant` other zones, so that each is a class of its
-// own.
-RequestSpec SpecOf(int variant) {
-  RequestSpec spec;
-  const std::string zone = absl::StrCat("ray.io/zone=!zone-", variant % 16);
-  spec.choices = {
-      ChoiceOf("ray.io/accelerator-type=L4,ray.io/market-type=spot," + zone, 1),
-      ChoiceOf("ray.io/accelerator-type=L4," + zone, 1),
-      ChoiceOf("ray.io/accelerator-type=in(T4,P100)", 2),
-  };
-  spec.name = absl::StrCat("class-", variant);
-  return spec;
-}
-
-class BenchCluster {
+// What single steps took.
+class Steps {
  public:
-  explicit BenchCluster(int nodes) {
-    for (int node = 0; node < nodes; ++node) {
-      NodeJoined join{.node = {static_cast<uint64_t>(node) + 1}, .name = absl::StrCat("n", node)};
-      join.labels = LabelsOf(node);
-      join.total.cpus = 64 * Amount::kUnit;
-      join.total.gpu_devices = kGpusPerNode;
-      Do(std::move(join));
-    }
+  void Add(const World& world) {
+    last_ = Clock().Nanoseconds(world.before_step(), world.after_step());
+    nanoseconds_.push_back(static_cast<float>(last_));
   }
-
-  template <typename What>
-  size_t Do(What what) {
-    actions_.clear();
-    scheduler_.Step({.at = absl::UnixEpoch(), .what = std::move(what)}, actions_);
-    return actions_.size();
-  }
-
-  RequestId NextId() { return {++last_}; }
-
-  // Requests of class `variant` until one waits.
-  void FillUp(int variant) {
-    while (Do(Requested{.request = NextId(), .spec = SpecOf(variant)}) == 1) {
-    }
-  }
-
-  Scheduler& scheduler() { return scheduler_; }
-  const std::vector<Action>& actions() const { return actions_; }
+  double last() const { return last_; }
+  double Percentile(double fraction) { return PercentileOf(nanoseconds_, fraction); }
+  size_t size() const { return nanoseconds_.size(); }
 
  private:
-  Scheduler scheduler_;
-  std::vector<Action> actions_;
-  uint64_t last_ = 0;
+  std::vector<float> nanoseconds_;
+  double last_ = 0;
 };
 
-// An idle cluster: each request is granted at once and finished.
-void BM_GrantAndFinish(benchmark::State& state) {
-  BenchCluster cluster(static_cast<int>(state.range(0)));
-  const RequestSpec spec = SpecOf(0);
-  for (auto _ : state) {
-    const RequestId id = cluster.NextId();
-    MUSTER_CHECK(cluster.Do(Requested{.request = id, .spec = spec}) == 1);
-    cluster.Do(LeaseFinished{.request = id});
-  }
-  state.SetItemsProcessed(state.iterations());
+std::unique_ptr<World> MakeWorld(WorldOptions options, int percent) {
+  auto world = std::make_unique<World>(options);
+  world->Clock = CheapClock::Ticks;
+  world->Join();
+  world->FillTo(percent);
+  return world;
 }
-BENCHMARK(BM_GrantAndFinish)->Arg(100)->Arg(1'000)->Arg(10'000)->Arg(100'000)->MinTime(0.5);
 
-// A full cluster with 64 classes waiting: a lease finishes, and the oldest request that fits there
-// has it.
-void BM_FinishWithClassesWaiting(benchmark::State& state) {
-  constexpr int kClasses = 64;
-  BenchCluster cluster(static_cast<int>(state.range(0)));
-  std::vector<RequestId> granted;
-  const RequestSpec filler = SpecOf(0);
-  while (true) {
-    const RequestId id = cluster.NextId();
-    if (cluster.Do(Requested{.request = id, .spec = filler}) == 0) break;
-    granted.push_back(id);
-    if (granted.size() >= 20'000) break;
+// A lease ends and, unless something that waits takes its place, another request comes: the cluster
+// stays as full as it is. Range: nodes, classes, choices of each (0: 1 to 8), percent full, and with
+// how many decisions there is one change of a node (0: none).
+void BM_Decide(benchmark::State& state) {
+  const WorldOptions options{.nodes = static_cast<int>(state.range(0)),
+                             .classes = static_cast<int>(state.range(1)),
+                             .choices = static_cast<int>(state.range(2))};
+  const std::unique_ptr<World> world = MakeWorld(options, static_cast<int>(state.range(3)));
+  const int64_t change_every = state.range(4);
+  Steps requested;
+  Steps finished;
+  Steps changed;
+  int64_t until_change = change_every;
+  int64_t allocations_before = 0;
+  int64_t steps = 0;
+  for (int i = 0; i < 20'000; ++i) {  // Until it is warm.
+    if (!world->FinishOne() || !world->full()) world->RequestOne();
   }
-  for (int variant = 0; variant < kClasses; ++variant) cluster.FillUp(variant);
-  size_t next = 0;
   for (auto _ : state) {
-    cluster.Do(LeaseFinished{.request = granted[next]});
-    for (const Action& action : cluster.actions()) {
-      const Grant& grant = std::get<Grant>(action);
-      granted[next] = grant.request;
+    const bool replaced = world->FinishOne();
+    finished.Add(*world);
+    double took = 0;
+    if (!replaced || !world->full()) {
+      allocations_before = allocations;
+      world->RequestOne();
+      requested.Add(*world);
+      took = requested.last();
+      steps += allocations - allocations_before;
     }
-    next = (next + 1) % granted.size();
-    cluster.Do(Requested{.request = cluster.NextId(), .spec = filler});
+    state.SetIterationTime(took * 1e-9);
+    if (change_every > 0 && --until_change == 0) {
+      until_change = change_every;
+      if (changed.size() % 5 == 4) {
+        world->Replace();
+      } else {
+        world->Relabel();
+      }
+      changed.Add(*world);
+    }
   }
-  state.SetItemsProcessed(state.iterations());
+  state.counters["request_p50"] = requested.Percentile(0.50);
+  state.counters["request_p99"] = requested.Percentile(0.99);
+  state.counters["finish_p50"] = finished.Percentile(0.50);
+  state.counters["finish_p99"] = finished.Percentile(0.99);
+  if (change_every > 0) state.counters["change_p50"] = changed.Percentile(0.50);
+  state.counters["waiting"] = static_cast<double>(world->waiting());
+  state.counters["allocs"] = static_cast<double>(steps) / static_cast<double>(std::max<size_t>(1, requested.size()));
 }
-BENCHMARK(BM_FinishWithClassesWaiting)->Arg(100)->Arg(1'000)->MinTime(0.5);
+BENCHMARK(BM_Decide)
+    ->UseManualTime()
+    ->Iterations(100'000)
+    ->ArgNames({"nodes", "classes", "choices", "full", "change_every"})
+    ->ArgsProduct({{100, 1'000, 10'000, 100'000}, {64}, {3}, {70, 98}, {0}})
+    ->ArgsProduct({{100, 1'000, 10'000, 100'000}, {1, 4096}, {0}, {70, 98}, {0}})
+    ->ArgsProduct({{100, 1'000, 10'000, 100'000}, {64}, {3}, {70, 98}, {100}});
 
-// One more request of a class that waits already.
-void BM_QueueInABlockedClass(benchmark::State& state) {
-  BenchCluster cluster(100);
-  cluster.FillUp(0);
-  const RequestSpec spec = SpecOf(0);
-  for (auto _ : state) cluster.Do(Requested{.request = cluster.NextId(), .spec = spec});
-  state.SetItemsProcessed(state.iterations());
+// The same decisions by the scan; few of them, since each takes long.
+void BM_NaiveScan(benchmark::State& state) {
+  const int nodes = static_cast<int>(state.range(0));
+  Chance chance(static_cast<uint64_t>(nodes));
+  NaiveScheduler scheduler;
+  for (int i = 1; i <= nodes; ++i) {
+    scheduler.Join(sched::WithAliases(LabelsOf(static_cast<uint64_t>(i))), TotalOf());
+  }
+  std::vector<sched::RequestSpec> specs;
+  for (int i = 0; i < 64; ++i) specs.push_back(RandomSpec(chance, i, 3, nodes));
+  for (auto _ : state) {
+    const sched::RequestSpec& spec = specs[chance.Below(64)];
+    const auto held = scheduler.Place(spec);
+    MUSTER_CHECK(held.has_value());
+    scheduler.Finish(*held, spec);
+  }
 }
-BENCHMARK(BM_QueueInABlockedClass)->Iterations(1'000'000);
+BENCHMARK(BM_NaiveScan)->ArgName("nodes")->Arg(100)->Arg(1'000)->Arg(10'000)->Arg(100'000);
+
+void BM_Join(benchmark::State& state) {
+  const int nodes = static_cast<int>(state.range(0));
+  double bytes = 0;
+  for (auto _ : state) {
+    state.PauseTiming();
+    auto world = std::make_unique<World>(WorldOptions{.nodes = nodes});
+    for (const sched::SpecHandle& spec : world->specs()) {  // They are known, and wait.
+      world->Request(static_cast<int>(&spec - world->specs().data()));
+    }
+    const int64_t before = allocated_bytes;
+    state.ResumeTiming();
+    world->Join();
+    state.PauseTiming();
+    bytes = static_cast<double>(allocated_bytes - before) / nodes;
+    world.reset();
+    state.ResumeTiming();
+  }
+  state.SetItemsProcessed(state.iterations() * nodes);
+  state.counters["bytes_per_node"] = bytes;
+}
+BENCHMARK(BM_Join)->Arg(100'000)->Unit(benchmark::kMillisecond)->Iterations(3);
+
+// Requests of 64 classes that no node has room for.
+void BM_Queue(benchmark::State& state) {
+  const int requests = static_cast<int>(state.range(0));
+  double bytes = 0;
+  for (auto _ : state) {
+    state.PauseTiming();
+    auto world = MakeWorld({.nodes = 10, .classes = 64, .choices = 3}, 0);
+    for (int i = 0; i < 64 * 100; ++i) world->Request(i % 64);
+    const int64_t before = allocated_bytes;
+    state.ResumeTiming();
+    sched::Event event{.at = absl::UnixEpoch(), .what = sched::Tick{}};
+    std::vector<sched::Action> actions;
+    for (int i = 0; i < requests; ++i) {
+      event.what = sched::Requested{.request = {uint64_t{1} << 40 | static_cast<uint64_t>(i)},
+                                    .spec = world->specs()[i % 64]};
+      world->scheduler().Step(event, actions);
+    }
+    state.PauseTiming();
+    bytes = static_cast<double>(allocated_bytes - before) / requests;
+    world.reset();
+    state.ResumeTiming();
+  }
+  state.SetItemsProcessed(state.iterations() * requests);
+  state.counters["bytes_per_request"] = bytes;
+}
+BENCHMARK(BM_Queue)->Arg(1'000'000)->Unit(benchmark::kMillisecond)->Iterations(3);
+
+// A full cluster of one kind and leases that come and go there, while a number of classes wait for
+// another kind: what each of these adds to a decision.
+void BM_BlockedClasses(benchmark::State& state) {
+  const int blocked = static_cast<int>(state.range(0));
+  World world({.nodes = 1'000, .classes = 1, .choices = 1});
+  world.Clock = CheapClock::Ticks;
+  world.Join();
+  sched::Scheduler& scheduler = world.scheduler();
+  sched::Event event{.at = absl::UnixEpoch(), .what = sched::Tick{}};
+  std::vector<sched::Action> actions;
+  uint64_t last = 0;
+  const auto ask = [&](const sched::SpecHandle& spec) {
+    event.what = sched::Requested{.request = {++last}, .spec = spec};
+    actions.clear();
+    scheduler.Step(event, actions);
+    return !actions.empty();
+  };
+  const auto spec_of = [](const std::string& accelerator, const std::string& name) {
+    sched::RequestSpec spec;
+    sched::Choice choice;
+    choice.selector =
+        *sched::LabelSelector::ParseText("ray.io/accelerator-type=" + accelerator);
+    choice.resources.gpus = sched::Amount::kUnit;
+    spec.choices = {choice, choice, choice};
+    spec.name = name;
+    return sched::SpecHandle(std::move(spec));
+  };
+  const sched::SpecHandle wanted = spec_of("H100", "wanted");
+  const sched::SpecHandle full = spec_of("A100", "full");
+  while (ask(full)) {
+  }
+  for (int i = 1; i < blocked; ++i) ask(spec_of("A100", absl::StrCat("blocked-", i)));
+  for (auto _ : state) {
+    MUSTER_CHECK(ask(wanted));
+    event.what = sched::LeaseFinished{.request = {last}};
+    actions.clear();
+    scheduler.Step(event, actions);
+  }
+}
+BENCHMARK(BM_BlockedClasses)->ArgName("classes")->Arg(1)->Arg(64)->Arg(4096);
 
 void BM_SelectorMatch(benchmark::State& state) {
-  const LabelSelector selector =
-      *LabelSelector::ParseText("ray.io/accelerator-type=in(L4,A100),ray.io/market-type=!spot");
-  const Labels labels = LabelsOf(4);
+  const sched::LabelSelector selector =
+      *sched::LabelSelector::ParseText("ray.io/accelerator-type=in(L4,A100),zone=!zone-3");
+  const sched::Labels labels = LabelsOf(4);
   for (auto _ : state) benchmark::DoNotOptimize(selector.Matches(labels));
 }
 BENCHMARK(BM_SelectorMatch);
 
 void BM_SelectorParse(benchmark::State& state) {
   for (auto _ : state) {
-    benchmark::DoNotOptimize(
-        LabelSelector::ParseText("ray.io/accelerator-type=in(L4,A100),ray.io/market-type=!spot"));
+    benchmark::DoNotOptimize(sched::LabelSelector::ParseText(
+        "ray.io/accelerator-type=in(L4,A100),ray.io/market-type=!spot"));
   }
 }
 BENCHMARK(BM_SelectorParse);
 
 }  // namespace
-}  // namespace muster::sched
+}  // namespace muster::bench
 
 BENCHMARK_MAIN();

@@ -152,6 +152,15 @@ absl::Status Validate(const RequestSpec& spec) {
     return absl::InvalidArgumentError(
         absl::StrCat("bundles=", spec.bundles, ": must be from 1 to ", kBundlesMax));
   }
+  if (spec.avoid.size() > kAvoidedNodesMax) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("avoid names ", spec.avoid.size(), " nodes: at most ", kAvoidedNodesMax));
+  }
+  for (size_t i = 1; i < spec.avoid.size(); ++i) {
+    if (!(spec.avoid[i - 1] < spec.avoid[i])) {
+      return absl::InvalidArgumentError("avoid: names must be in order, each once");
+    }
+  }
   for (size_t i = 0; i < spec.choices.size(); ++i) {
     // A group's choices are sums: 1.5 GPUs of several bundles are no mistake.
     const absl::Status status = spec.is_group() ? ValidateOpening(spec.choices[i], i == 0)
@@ -159,6 +168,12 @@ absl::Status Validate(const RequestSpec& spec) {
     if (!status.ok()) {
       return absl::InvalidArgumentError(absl::StrCat("choice ", i, ": ", status.message()));
     }
+  }
+  const bool placed_together = spec.is_group() || !spec.strategy.empty() || spec.inside.has_value();
+  if (placed_together && !spec.affinity.node.empty()) {
+    return absl::InvalidArgumentError(
+        "node affinity does not go with a strategy or a placement group; ask for "
+        "ray.io/node-id=NAME in a label selector");
   }
   if (spec.is_group()) return ValidateGroup(spec);
   if (spec.inside.has_value() && (spec.bundles != 1 || spec.inside->bundle < -1)) {

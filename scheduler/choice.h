@@ -94,6 +94,22 @@ struct InsideGroup {
   }
 };
 
+// The node that a request wants, by name. Hard: that node or none. Soft: there, by any open choice,
+// where it has room now, else elsewhere.
+struct NodeAffinity {
+  std::string node{};  // Empty: any node will do.
+  bool soft = false;
+
+  bool hard() const { return !node.empty() && !soft; }
+  friend bool operator==(const NodeAffinity& a, const NodeAffinity& b) {
+    return a.node == b.node && a.soft == b.soft;
+  }
+  template <typename H>
+  friend H AbslHashValue(H h, const NodeAffinity& a) {
+    return H::combine(std::move(h), a.node, a.soft);
+  }
+};
+
 // Equal specs form one scheduling class, name and owner included.
 struct RequestSpec {
   std::vector<Choice> choices{};  // At least one.
@@ -106,21 +122,26 @@ struct RequestSpec {
   std::optional<InsideGroup> inside{};
   int priority = 0;  // Higher comes first.
   bool fail_if_infeasible = false;
+  NodeAffinity affinity{};
+  // Nodes, by name and in order, that failed this work: others are tried first, by all open
+  // choices; see SchedulerConfig::avoid_for.
+  std::vector<std::string> avoid{};
   // Part of the class, not of the decision: "Score", and which application and environment.
   std::string name{};
   std::string owner{};
 
   friend bool operator==(const RequestSpec& a, const RequestSpec& b) {
-    return std::tie(a.bundles, a.priority, a.fail_if_infeasible, a.name, a.owner, a.choices,
-                    a.strategy, a.shapes,
-                    a.inside) == std::tie(b.bundles, b.priority, b.fail_if_infeasible, b.name,
-                                          b.owner, b.choices, b.strategy, b.shapes, b.inside);
+    const auto tied = [](const RequestSpec& s) {
+      return std::tie(s.bundles, s.priority, s.fail_if_infeasible, s.affinity, s.avoid, s.name,
+                      s.owner, s.choices, s.strategy, s.shapes, s.inside);
+    };
+    return tied(a) == tied(b);
   }
   template <typename H>
   friend H AbslHashValue(H h, const RequestSpec& s) {
-    return H::combine(std::move(h), s.bundles, s.priority, s.fail_if_infeasible, s.name, s.owner,
-                      s.choices, s.strategy, s.shapes, s.inside.has_value(),
-                      s.inside.value_or(InsideGroup{}));
+    return H::combine(std::move(h), s.bundles, s.priority, s.fail_if_infeasible, s.affinity,
+                      s.avoid, s.name, s.owner, s.choices, s.strategy, s.shapes,
+                      s.inside.has_value(), s.inside.value_or(InsideGroup{}));
   }
   bool is_group() const { return !shapes.empty(); }  // A placement group.
 };
@@ -131,6 +152,7 @@ RequestSpec GroupSpec(std::vector<GroupShape> shapes);
 inline constexpr int kChoicesMax = 64;
 inline constexpr int kBundlesMax = 100'000;
 inline constexpr int kGroupBundlesMax = 10'000;  // Of one shape of a placement group.
+inline constexpr int kAvoidedNodesMax = 8;
 
 // What the scheduler relies on: at least one choice, bounds, resources in order, no negative
 // `after` (and the primary's `after` is 0). Errors: kInvalidArgument naming the choice.

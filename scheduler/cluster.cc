@@ -12,6 +12,11 @@ Node* Cluster::FindNode(NodeId id) const {
   return found == nodes_.end() ? nullptr : found->second.get();
 }
 
+Node* Cluster::FindNode(absl::string_view name) const {
+  const auto found = by_name_.find(name);
+  return found == by_name_.end() ? nullptr : found->second;
+}
+
 Node* Cluster::AddNode(NodeId id, const std::string& name, const Labels& labels,
                        const NodeResources& total) {
   lost_.erase(std::remove_if(lost_.begin(), lost_.end(),
@@ -19,35 +24,38 @@ Node* Cluster::AddNode(NodeId id, const std::string& name, const Labels& labels,
               lost_.end());
   std::unique_ptr<Node>& slot = nodes_[id];
   MUSTER_CHECK(slot == nullptr);
-  slot = std::make_unique<Node>(id, name, labels, total);
+  slot = std::make_unique<Node>(id, name, index_.labels(), *index_.capacity().UseShape(total));
   Node* const node = slot.get();
   InsertById(sorted_, node);
+  by_name_.emplace(node->name, node);
+  index_.Add(node, WithAliases(labels));
   topology_.NodesChanged(/*grew=*/true);
-  index_.Add(node);
   CountInAllClasses(*node, +1);
   return node;
 }
 
 void Cluster::Relabel(Node* node, const Labels& labels) {
   CountInAllClasses(*node, -1);
-  index_.Remove(node);
-  node->labels = WithAliases(labels);
+  index_.Relabel(node, WithAliases(labels));
   topology_.NodesChanged(/*grew=*/false);
-  index_.Add(node);
   CountInAllClasses(*node, +1);
 }
 
 void Cluster::RemoveNode(Node* node) {
   MUSTER_CHECK(node->leases.empty());
   CountInAllClasses(*node, -1);
+  NodeView view = node->View();
   index_.Remove(node);
   EraseById(sorted_, node);
+  const auto named = by_name_.find(node->name);
+  if (named != by_name_.end() && named->second == node) by_name_.erase(named);
   topology_.NodesChanged(/*grew=*/false);
-  NodeView view = node->View();
   view.state = NodeState::kLost;
   lost_.push_back(std::move(view));
   if (lost_.size() > static_cast<size_t>(lost_nodes_kept_)) lost_.pop_front();
+  NodeShape& shape = node->shape;
   nodes_.erase(node->id);
+  index_.capacity().ReleaseShape(&shape);
 }
 
 std::vector<NodeView> Cluster::Views() const {
@@ -74,11 +82,11 @@ SchedulingClass* Cluster::MakeClass(uint64_t id, const SpecHandle& spec) {
   SchedulingClass* const of = made.get();
   classes_.emplace(id, std::move(made));
   for (const Choice& choice : of->spec.choices) {
-    of->selectors.push_back(index_.Acquire(choice.selector, sorted_));
+    of->selectors.push_back(index_.Acquire(choice.selector));
   }
   if (of->spec.is_group() || of->spec.bundles > 1 || !of->spec.strategy.empty()) {
     topology_.UseHierarchy();
-    of->plan = MakeGroupPlan(of->spec, index_, topology_, sorted_);
+    of->plan = MakeGroupPlan(of->spec, index_, topology_);
   }
   for (const Node* node : sorted_) of->Count(*node, +1);
   return of;

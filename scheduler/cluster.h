@@ -13,6 +13,7 @@
 
 #include "absl/container/btree_map.h"
 #include "absl/container/flat_hash_map.h"
+#include "absl/strings/string_view.h"
 #include "scheduler/explain.h"
 #include "scheduler/ids.h"
 #include "scheduler/node.h"
@@ -29,7 +30,8 @@ class Cluster {
         idle_classes_kept_(idle_classes_kept),
         topology_(std::move(hierarchy)) {}
 
-  Node* FindNode(NodeId id) const;  // Null: not there, or lost.
+  Node* FindNode(NodeId id) const;               // Null: not there, or lost.
+  Node* FindNode(absl::string_view name) const;  // Names are unique: the head sees to it.
   Node* AddNode(NodeId id, const std::string& name, const Labels& labels,
                 const NodeResources& total);
   void Relabel(Node* node, const Labels& labels);
@@ -81,11 +83,12 @@ class Cluster {
 
   const int lost_nodes_kept_;
   const int idle_classes_kept_;
+  SelectorIndex index_;  // Outlives the nodes.
   absl::btree_map<NodeId, std::unique_ptr<Node>> nodes_;
   std::vector<Node*> sorted_;
-  std::deque<NodeView> lost_;  // Oldest loss first.
-  SelectorIndex index_;
-  mutable Topology topology_;  // Brought up to date when it is asked.
+  absl::flat_hash_map<absl::string_view, Node*> by_name_;  // The text is the node's.
+  std::deque<NodeView> lost_;                              // Oldest loss first.
+  mutable Topology topology_;                              // Brought up to date when it is asked.
 
   absl::btree_map<uint64_t, std::unique_ptr<SchedulingClass>> classes_;
   absl::flat_hash_map<SpecHandle, SchedulingClass*> class_of_spec_;

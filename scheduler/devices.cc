@@ -7,7 +7,7 @@
 namespace muster::sched {
 
 Devices::Devices(int count)
-    : free_(static_cast<size_t>(count), Amount::kUnit),
+    : free_(static_cast<size_t>(count), uint16_t{Amount::kUnit}),
       free_total_(count * Amount::kUnit),
       empty_(count) {}
 
@@ -79,13 +79,14 @@ int Devices::BestDevice(int64_t share) const {
 }
 
 void Devices::Change(int device, int64_t by) {
-  int64_t& free = free_[device];
+  int64_t free = free_[device];
   if (free == Amount::kUnit) --empty_;
   free += by;
   free_total_ += by;
   MUSTER_CHECK(free >= 0);
   MUSTER_CHECK(free <= Amount::kUnit);
   if (free == Amount::kUnit) ++empty_;
+  free_[device] = static_cast<uint16_t>(free);
 }
 
 }  // namespace muster::sched

@@ -5,8 +5,8 @@
 #pragma once
 
 #include <cstdint>
-#include <vector>
 
+#include "absl/container/inlined_vector.h"
 #include "scheduler/resources.h"
 
 namespace muster::sched {
@@ -19,6 +19,7 @@ class Devices {
   int64_t free() const { return free_total_; }              // Summed, 1/10000.
   int64_t free(int device) const { return free_[device]; }  // 1/10000.
   int empty_devices() const { return empty_; }
+  bool shared() const { return free_total_ != empty_ * Amount::kUnit; }  // Some is in use in part.
 
   // Whether `gpus` (1/10000; below 1 or whole) could be had now.
   bool Fits(int64_t gpus) const;
@@ -45,7 +46,7 @@ class Devices {
   int BestDevice(int64_t share) const;  // -1: none.
   void Change(int device, int64_t by);
 
-  std::vector<int64_t> free_;
+  absl::InlinedVector<uint16_t, 8> free_;  // By device.
   int64_t free_total_ = 0;
   int empty_ = 0;
 };

@@ -61,6 +61,13 @@ std::string Text(const Requested& e) {
   std::string text = absl::StrCat("request id=", e.request.ToString(), " bundles=", e.spec->bundles,
                                   " priority=", e.spec->priority,
                                   e.spec->fail_if_infeasible ? " on_infeasible=fail" : "");
+  if (!e.spec->affinity.node.empty()) {
+    absl::StrAppend(&text, e.spec->affinity.soft ? " soft_affinity=" : " affinity=",
+                    Quoted(e.spec->affinity.node));
+  }
+  if (!e.spec->avoid.empty()) {
+    absl::StrAppend(&text, " avoid=[", absl::StrJoin(e.spec->avoid, ", "), "]");
+  }
   for (const Choice& choice : e.spec->choices) {
     absl::StrAppend(&text, " choice={", choice.selector.ToString(), "} ",
                     Quoted(ToText(choice.resources)), " after=", absl::FormatDuration(choice.after),

@@ -6,6 +6,7 @@
 #include "absl/container/btree_set.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "scheduler/placement_constraints.h"
 #include "scheduler/placer.h"
 
 namespace muster::sched {
@@ -23,9 +24,8 @@ std::string Alternatives(const std::vector<std::string>& values) {
   return absl::StrCat(absl::StrJoin(values.begin(), values.end() - 1, ", "), " or ", values.back());
 }
 
-const std::string* Find(const Labels& labels, const std::string& key) {
-  const auto found = labels.find(key);
-  return found == labels.end() ? nullptr : &found->second;
+const std::string* Find(const NodeLabels& labels, const std::string& key) {
+  return labels.Find(key);
 }
 
 // --- Resources ---
@@ -171,6 +171,7 @@ struct Survey {
   std::vector<const Node*> set_aside;  // For a group that waits; see reservation.h.
   std::vector<const Node*> too_small;  // Even empty.
   std::vector<const Node*> busy;
+  std::vector<const Node*> avoided;  // With room.
   std::optional<Room> room;
   size_t matching = 0;
 };
@@ -180,6 +181,7 @@ Survey Look(const Cluster& cluster, const SchedulingClass& of, int choice) {
   const Resources& needs = of.spec.choices[choice].resources;
   std::vector<Node*> matching;
   for (Node* node : cluster.nodes()) {
+    if (!MayUse(of.spec, *node)) continue;
     if (!SelectorIndex::Selected(*node, of.selectors[choice])) {
       survey.excluded.push_back(node);
       continue;
@@ -195,6 +197,8 @@ Survey Look(const Cluster& cluster, const SchedulingClass& of, int choice) {
       survey.set_aside.push_back(node);
     } else if (!node->free.Fits(needs)) {
       survey.busy.push_back(node);
+    } else if (IsAvoided(of.spec, *node)) {
+      survey.avoided.push_back(node);
     } else if (!survey.room ||
                node->free.ScoreFor(needs) < survey.room->node->free.ScoreFor(needs)) {
       survey.room = Room{.node = node, .choice = choice};
@@ -248,8 +252,20 @@ std::string RoomText(const Cluster& cluster, const SchedulingClass& of, int open
 std::string WhyOf(const Cluster& cluster, const SchedulingClass& of, int choice, int open) {
   const Choice& asked = of.spec.choices[choice];
   const Survey survey = Look(cluster, of, choice);
-  if (survey.matching == 0) return WhyNoneMatches(cluster, asked.selector);
   std::vector<std::string> parts;
+  if (of.spec.affinity.hard()) {
+    const std::string& name = of.spec.affinity.node;
+    const Node* const only = cluster.FindNode(name);
+    if (only == nullptr) return absl::StrCat("node ", name, " is not there");
+    if (survey.matching == 0) {
+      const std::optional<LabelSelector::Mismatch> mismatch =
+          asked.selector.FirstMismatch(only->labels);
+      return absl::StrCat("node ", name, ": ",
+                          mismatch ? ShortKey(mismatch->why) : "it does not match");
+    }
+    parts.push_back(absl::StrCat("no other node than ", name, " will do"));
+  }
+  if (survey.matching == 0) return WhyNoneMatches(cluster, asked.selector);
   if (survey.room) {
     parts.push_back(RoomText(cluster, of, std::max(open, choice + 1), *survey.room));
   } else {
@@ -260,6 +276,7 @@ std::string WhyOf(const Cluster& cluster, const SchedulingClass& of, int choice,
     standing(survey.draining, "draining");
     standing(survey.unreachable, "unreachable");
     standing(survey.set_aside, "set aside for an older group");
+    standing(survey.avoided, "avoided: it has room, but failed before");
     if (survey.busy.size() == 1) {
       const Node& node = *survey.busy[0];
       parts.push_back(absl::StrCat(node.name, " lacks ",
@@ -297,7 +314,10 @@ std::vector<std::optional<absl::Time>> Openings(const Request& request) {
   return openings;
 }
 
-std::string NodeWanted(const Choice& choice) {
+std::string NodeWanted(const SchedulingClass& of, int number) {
+  const Choice& choice = of.spec.choices[number];
+  const std::string node =
+      of.spec.affinity.hard() ? absl::StrCat("node ", of.spec.affinity.node) : "a node";
   std::vector<std::string> labels;
   for (const LabelRequirement& requirement : choice.selector.requirements()) {
     labels.push_back(requirement.in.empty() || requirement.in[0].empty()
@@ -306,8 +326,8 @@ std::string NodeWanted(const Choice& choice) {
   }
   labels.push_back(ShortNeeds(choice.resources));
   if (choice.resources == Resources{}) labels.pop_back();
-  if (labels.empty()) return "a node";
-  return absl::StrCat("a node with ", absl::StrJoin(labels, " and "));
+  if (labels.empty()) return node;
+  return absl::StrCat(node, " with ", absl::StrJoin(labels, " and "));
 }
 
 // "3 nodes, all L4": what is there instead of what choice 0 wants.
@@ -316,6 +336,9 @@ std::string WhatIsThere(const Cluster& cluster, const SchedulingClass& of) {
   if (count == 0) return "there are no nodes";
   const std::string nodes = Plural(static_cast<int64_t>(count), "node", "nodes");
   const LabelSelector& selector = of.spec.choices[0].selector;
+  if (of.spec.affinity.hard() && of.nodes_for_choice[0] == 0) {
+    return absl::StrCat(nodes, "; ", WhyOf(cluster, of, 0, 1));
+  }
   if (of.nodes_for_choice[0] > 0) {
     return absl::StrCat(nodes, ", which could hold ", of.bundles_for_open[of.choices()], " of ",
                         of.spec.bundles, " bundles");
@@ -347,10 +370,11 @@ std::string InfeasibleReason(const Cluster& cluster, const SchedulingClass& of) 
   }
   const size_t more = wanted.size() > kListedMax ? wanted.size() - kListedMax : 0;
   if (more > 0) wanted.resize(kListedMax);
-  return absl::StrCat("needs ", of.spec.bundles > 1 ? absl::StrCat(of.spec.bundles, " times ") : "",
-                      absl::StrJoin(wanted, ", or "),
-                      more > 0 ? absl::StrCat(", or ", more, " others") : "", "; ",
-                      WhatIsThere(cluster, of));
+  return absl::StrCat(
+      "needs ", of.spec.bundles > 1 ? absl::StrCat(of.spec.bundles, " times ") : "",
+      absl::StrJoin(wanted, ", or "), more > 0 ? absl::StrCat(", or ", more, " others") : "",
+      of.spec.affinity.hard() ? absl::StrCat(", on node ", of.spec.affinity.node) : "", "; ",
+      WhatIsThere(cluster, of));
 }
 
 std::vector<ChoiceExplanation> ExplainChoices(const Cluster& cluster, const Request& request) {
@@ -365,7 +389,9 @@ std::vector<ChoiceExplanation> ExplainChoices(const Cluster& cluster, const Requ
     if (i > 0) explanation.own_needs = OwnNeeds(choice.resources, of.spec.choices[0].resources);
     explanation.state = i < request.open ? ChoiceState::kOpen : ChoiceState::kOpensLater;
     explanation.opens_at = openings[i];
-    explanation.matching_nodes = static_cast<int>(cluster.index().nodes(of.selectors[i]).size());
+    explanation.matching_nodes =
+        of.spec.affinity.hard() ? static_cast<int>(Look(cluster, of, i).matching)
+                                : static_cast<int>(cluster.index().nodes(of.selectors[i]).size());
     explanation.nodes = static_cast<int>(cluster.nodes().size());
     explanation.why = WhyOf(cluster, of, i, request.open);
     choices.push_back(std::move(explanation));
@@ -394,15 +420,20 @@ std::string WhatWouldHelp(const Cluster& cluster, const Request& request, absl::
         absl::StrCat("more free ", absl::StrJoin(kinds, " and "), " on ", nearest->name));
     break;
   }
+  if (request.avoids_until > now && request.avoids_until != absl::InfiniteFuture()) {
+    helps.push_back(absl::StrCat("in ", ShortDuration(request.avoids_until - now),
+                                 " what failed before is good enough (",
+                                 absl::StrJoin(of.spec.avoid, ", "), ")"));
+  }
   std::vector<std::string> wanted;
   for (int i = 0; i < of.choices(); ++i) {
     if (of.nodes_for_choice[i] > 0) continue;
-    std::string node = NodeWanted(of.spec.choices[i]);
+    std::string node = NodeWanted(of, i);
     if (std::find(wanted.begin(), wanted.end(), node) == wanted.end()) {
       wanted.push_back(std::move(node));
     }
   }
-  if (helps.empty() && wanted.empty()) wanted.push_back(NodeWanted(of.spec.choices[0]));
+  if (helps.empty() && wanted.empty()) wanted.push_back(NodeWanted(of, 0));
   if (wanted.size() > kListedMax) wanted.resize(kListedMax);
   helps.insert(helps.end(), wanted.begin(), wanted.end());
   return absl::StrJoin(helps, "; or ");
@@ -433,6 +464,7 @@ std::string ShortWhy(const Cluster& cluster, const Request& request, absl::Time 
           part(survey.draining.size(), "draining");
           part(survey.unreachable.size(), "unreachable");
           part(survey.set_aside.size(), "set aside");
+          part(survey.avoided.size(), "avoided");
           part(survey.too_small.size(), "too small");
           if (parts.empty()) parts.push_back("not room for all bundles");
           absl::StrAppend(out, Plural(static_cast<int64_t>(survey.matching), "node", "nodes"), ", ",

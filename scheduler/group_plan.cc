@@ -13,7 +13,7 @@ auto SizeOf(const BundleKind& kind) {
 }
 
 ShapePlan PlanOf(const std::vector<const std::vector<Choice>*>& bundles, const Strategy& strategy,
-                 SelectorIndex& index, Topology& topology, const std::vector<Node*>& nodes) {
+                 SelectorIndex& index, Topology& topology) {
   ShapePlan shape;
   shape.bundles = static_cast<int>(bundles.size());
   for (int i = 0; i < shape.bundles; ++i) {
@@ -27,7 +27,7 @@ ShapePlan PlanOf(const std::vector<const std::vector<Choice>*>& bundles, const S
     }
     BundleKind kind{.choices = bundles[i], .bundles = {i}};
     for (const Choice& choice : *kind.choices) {
-      kind.selectors.push_back(index.Acquire(choice.selector, nodes));
+      kind.selectors.push_back(index.Acquire(choice.selector));
       kind.needs_gpus = kind.needs_gpus || choice.resources.gpus > 0;
     }
     shape.needs_gpus = shape.needs_gpus || kind.needs_gpus;
@@ -47,7 +47,7 @@ ShapePlan PlanOf(const std::vector<const std::vector<Choice>*>& bundles, const S
 }  // namespace
 
 std::unique_ptr<GroupPlan> MakeGroupPlan(const RequestSpec& spec, SelectorIndex& index,
-                                         Topology& topology, const std::vector<Node*>& nodes) {
+                                         Topology& topology) {
   auto plan = std::make_unique<GroupPlan>();
   plan->cluster_key = topology.Acquire("");
   plan->choices_open = !spec.is_group();
@@ -55,13 +55,13 @@ std::unique_ptr<GroupPlan> MakeGroupPlan(const RequestSpec& spec, SelectorIndex&
   if (plan->choices_open) {
     const std::vector<const std::vector<Choice>*> equal(static_cast<size_t>(spec.bundles),
                                                         &spec.choices);
-    plan->shapes.push_back(PlanOf(equal, spec.strategy, index, topology, nodes));
+    plan->shapes.push_back(PlanOf(equal, spec.strategy, index, topology));
     return plan;
   }
   for (const GroupShape& shape : spec.shapes) {
     std::vector<const std::vector<Choice>*> bundles;
     for (const BundleSpec& bundle : shape.bundles) bundles.push_back(&bundle.choices);
-    plan->shapes.push_back(PlanOf(bundles, shape.strategy, index, topology, nodes));
+    plan->shapes.push_back(PlanOf(bundles, shape.strategy, index, topology));
   }
   return plan;
 }

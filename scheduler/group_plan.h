@@ -44,7 +44,7 @@ struct GroupPlan {
 };
 
 std::unique_ptr<GroupPlan> MakeGroupPlan(const RequestSpec& spec, SelectorIndex& index,
-                                         Topology& topology, const std::vector<Node*>& nodes);
+                                         Topology& topology);
 void ReleaseGroupPlan(const GroupPlan& plan, SelectorIndex& index, Topology& topology);
 
 // What one bundle of the shape asks for by a choice.

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "scheduler/capacity_index.h"
+
 namespace muster::sched {
 
 Capacity::Capacity(const NodeResources& total)
@@ -24,9 +26,13 @@ int64_t Capacity::Count(const Resources& needs, int64_t limit) const {
   return devices_.Count(needs.gpus, count);
 }
 
+FreeKey Capacity::key() const {
+  return FreeKey::Of(devices_.count() > 0, devices_.free(), devices_.empty_devices(), cpus_,
+                     memory_bytes_);
+}
+
 Capacity::Score Capacity::ScoreFor(const Resources& needs) const {
-  return {needs.gpus == 0 && devices_.count() > 0, devices_.LeftOnDevice(needs.gpus),
-          devices_.free() - needs.gpus, cpus_ - needs.cpus, memory_bytes_ - needs.memory_bytes};
+  return {devices_.LeftOnDevice(needs.gpus), key()};
 }
 
 GpuShares Capacity::Take(const Resources& needs) {
@@ -39,6 +45,7 @@ void Capacity::Give(const Resources& needs, const GpuShares& devices) {
   memory_bytes_ += needs.memory_bytes;
   for (const auto& [name, amount] : needs.custom) custom_[name] += amount;
   devices_.Give(devices);
+  watch_.Changed();
 }
 
 bool Capacity::TakeHeld(const Resources& needs, const GpuShares& devices) {
@@ -66,15 +73,35 @@ void Capacity::TakeWithoutDevices(const Resources& needs) {
   cpus_ -= needs.cpus;
   memory_bytes_ -= needs.memory_bytes;
   for (const auto& [name, amount] : needs.custom) custom_[name] -= amount;
+  watch_.Changed();
 }
 
-Node::Node(NodeId id_in, std::string name_in, Labels labels_in, NodeResources total_in)
-    : id(id_in),
-      name(std::move(name_in)),
-      labels(WithAliases(std::move(labels_in))),
-      total(std::move(total_in)),
-      empty(total),
-      free(total) {}
+void Watch::Changed() {
+  if (node_ == nullptr || node_->changed) return;
+  node_->changed = true;
+  node_->filed_in->Changed(node_);
+}
+
+void LeaseSet::emplace(RequestId request, int bundle) {
+  const LeaseId lease(request, bundle);
+  if (leases_.empty() || leases_.back() < lease) {
+    leases_.push_back(lease);
+  } else {
+    leases_.insert(std::lower_bound(leases_.begin(), leases_.end(), lease), lease);
+  }
+}
+
+void LeaseSet::erase(LeaseId lease) {
+  const auto found = std::lower_bound(leases_.begin(), leases_.end(), lease);
+  if (found != leases_.end() && *found == lease) leases_.erase(found);
+}
+
+bool LeaseSet::contains(LeaseId lease) const {
+  return std::binary_search(leases_.begin(), leases_.end(), lease);
+}
+
+Node::Node(NodeId id_in, std::string name_in, LabelTable& table, NodeShape& shape_in)
+    : id(id_in), name(std::move(name_in)), labels(table), shape(shape_in), free(shape_in.total) {}
 
 NodeState Node::state() const {
   if (draining) return NodeState::kDraining;

@@ -9,34 +9,59 @@
 #include <cstdint>
 #include <optional>
 #include <string>
-#include <tuple>
 #include <utility>
 #include <vector>
 
 #include "absl/container/btree_map.h"
-#include "absl/container/btree_set.h"
+#include "absl/container/inlined_vector.h"
 #include "absl/time/time.h"
 #include "scheduler/devices.h"
 #include "scheduler/events.h"
 #include "scheduler/explain.h"
+#include "scheduler/free_key.h"
 #include "scheduler/ids.h"
-#include "scheduler/labels.h"
+#include "scheduler/label_table.h"
 #include "scheduler/resources.h"
+#include "scheduler/row_set.h"
 
 namespace muster::sched {
+
+class CapacityIndex;
+struct Node;
+class SelectorIndex;
+
+// Tells a node's index when what is free of it changes. A copy of what is watched is not watched.
+class Watch {
+ public:
+  Watch() = default;
+  Watch(const Watch&) {}
+  Watch& operator=(const Watch&) {
+    Changed();
+    return *this;
+  }
+  void Begin(Node* node) { node_ = node; }
+  void Changed();
+
+ private:
+  Node* node_ = nullptr;
+};
 
 // What is free on a node: a value, so that a search can try on a copy.
 class Capacity {
  public:
   explicit Capacity(const NodeResources& total);
 
+  void BeginWatch(Node* node) { watch_.Begin(node); }
+
   bool Fits(const Resources& needs) const;
 
   // How many times `needs` would fit, one after another, at most `limit`.
   int64_t Count(const Resources& needs, int64_t limit) const;
 
+  FreeKey key() const;
+
   // What best fit compares, least first; see scheduler.h. REQUIRES: Fits(needs).
-  using Score = std::tuple<bool, int64_t, int64_t, int64_t, int64_t>;
+  using Score = std::pair<int64_t, FreeKey>;
   Score ScoreFor(const Resources& needs) const;
 
   GpuShares Take(const Resources& needs);  // REQUIRES: Fits(needs).
@@ -47,7 +72,10 @@ class Capacity {
   bool TakeHeld(const Resources& needs, const GpuShares& devices);
 
   // Lends out CPUs of a blocked lease, or takes them back (negative).
-  void AddCpus(int64_t cpus) { cpus_ += cpus; }
+  void AddCpus(int64_t cpus) {
+    cpus_ += cpus;
+    watch_.Changed();
+  }
 
   int64_t cpus() const { return cpus_; }
   int64_t memory_bytes() const { return memory_bytes_; }
@@ -62,30 +90,70 @@ class Capacity {
   int64_t memory_bytes_;
   Devices devices_;
   absl::btree_map<std::string, int64_t> custom_;
+  Watch watch_;
 };
 
 using LeaseId = std::pair<RequestId, int>;  // A bundle of a request.
 
-struct Node {
-  Node(NodeId id_in, std::string name_in, Labels labels_in, NodeResources total_in);
+// The nodes that have the same in all.
+struct NodeShape {
+  explicit NodeShape(NodeResources total_in) : total(std::move(total_in)), empty(total) {}
 
-  bool usable() const { return reachable && !draining && !set_aside; }  // May get something new.
+  const NodeResources total;
+  const Capacity empty;  // As if nothing ran there.
+  RowSet rows;
+  int nodes = 0;
+};
+
+// The leases of a node, in order of request and bundle.
+class LeaseSet {
+ public:
+  using const_iterator = std::vector<LeaseId>::const_iterator;
+
+  void emplace(RequestId request, int bundle);
+  void erase(LeaseId lease);
+  bool contains(LeaseId lease) const;
+  bool empty() const { return leases_.empty(); }
+  size_t size() const { return leases_.size(); }
+  const_iterator begin() const { return leases_.begin(); }
+  const_iterator end() const { return leases_.end(); }
+
+ private:
+  std::vector<LeaseId> leases_;
+};
+
+struct Node {
+  Node(NodeId id_in, std::string name_in, LabelTable& table, NodeShape& shape_in);
+  Node(const Node&) = delete;
+  Node& operator=(const Node&) = delete;
+
+  // May get something new.
+  bool usable() const { return reachable && !draining && !hidden && !set_aside; }
   NodeState state() const;
   NodeView View() const;
 
   const NodeId id;
   const std::string name;
-  Labels labels;  // Aliases added.
-  const NodeResources total;
-  const Capacity empty;  // As if nothing ran there.
+  NodeLabels labels;  // Aliases added.
+  NodeShape& shape;
+  const NodeResources& total = shape.total;
+  const Capacity& empty = shape.empty;
   Capacity free;
   bool reachable = true;
   bool draining = false;
+  bool hidden = false;  // For the length of one search; see HiddenNodes.
   std::optional<absl::Time> deadline;
-  absl::btree_set<LeaseId> leases;
-  std::vector<bool> selected;  // By selector number; kept by SelectorIndex.
-  bool set_aside = false;      // For a group that waits; see reservation.h.
-  int topology_slot = -1;      // Kept by Topology.
+  bool set_aside = false;  // For a group that waits; see reservation.h.
+  LeaseSet leases;
+  int topology_slot = -1;  // Kept by Topology.
+
+  // --- Kept by the index ---
+  SelectorIndex* index = nullptr;
+  Row row = kNoRow;
+  CapacityIndex* filed_in = nullptr;
+  bool changed = false;                           // To be filed anew.
+  FreeKey filed_key;                              // Under which it is filed.
+  absl::InlinedVector<uint16_t, 4> filed_shares;  // And under what is left of devices in use.
 };
 
 }  // namespace muster::sched

@@ -78,7 +78,7 @@ bool Scheduler::Impl::GrewForOne(const SchedulingClass& of) const {
 
 bool Scheduler::Impl::HasRoomNow(const SchedulingClass& of, const Request& head) const {
   if (of.spec.inside) return FindInside(of, head.open).has_value();
-  if (!of.shaped()) return HasRoomForAll(of, head.open, cluster_.nodes());
+  if (!of.shaped()) return HasRoomForAll(of, head.open, NodesFor(of.spec));
   return group_placer_.FindNow(*of.plan, head.open, cluster_.topology(), group_room_);
 }
 
@@ -98,7 +98,7 @@ void Scheduler::Impl::FollowTopology(Request& request) {
   };
   leases([](auto& of, LeaseId lease) { of.erase(lease); });
   std::stable_sort(request.bundles.begin(), request.bundles.end(), before);
-  leases([](auto& of, LeaseId lease) { of.insert(lease); });
+  leases([](auto& of, LeaseId lease) { of.emplace(lease.first, lease.second); });
 }
 
 // --- Feasibility ---

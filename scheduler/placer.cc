@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "scheduler/placement_constraints.h"
+
 namespace muster::sched {
 namespace {
 
@@ -45,9 +47,9 @@ int64_t FillFrom(const SchedulingClass& of, int start, int open, const Node& nod
 
 std::optional<Room> FindRoom(const SchedulingClass& of, int open, const SelectorIndex& index) {
   for (int i = 0; i < open; ++i) {
-    BestFit fit(of.spec.choices[i].resources);
-    for (Node* node : index.nodes(of.selectors[i])) fit.Look(node);
-    if (fit.best() != nullptr) return Room{.node = fit.best(), .choice = i};
+    Node* const best =
+        index.capacity().BestFit(index.matched(of.selectors[i]), of.spec.choices[i].resources);
+    if (best != nullptr) return Room{.node = best, .choice = i};
   }
   return std::nullopt;
 }
@@ -65,6 +67,7 @@ std::optional<Room> FindRoom(const SchedulingClass& of, int open, std::span<Node
 
 Filling Fill(const SchedulingClass& of, int open, const Node& node, const Capacity& capacity,
              int64_t limit) {
+  if (!MayUse(of.spec, node)) return {};
   if (limit == 1) {  // Which choice comes first makes no difference.
     for (int i = 0; i < open; ++i) {
       if (SelectorIndex::Selected(node, of.selectors[i]) &&

@@ -40,7 +40,7 @@ void Scheduler::Impl::OpenDueChoices() {
     SchedulingClass& of = *timers_.begin()->second;
     const int open = of.head()->open;
     of.OpenByTime(now_);
-    if (of.head()->open != open) of.blocked = false;
+    if (of.head()->open != open || !of.spec.avoid.empty()) of.blocked = false;
     Touch(of);
     Reindex(of);
   }
@@ -87,7 +87,7 @@ void Scheduler::Impl::On(const NodeJoined& event) {
 
 void Scheduler::Impl::On(const NodeChanged& event) {
   Node* const node = cluster_.FindNode(event.node);
-  if (node == nullptr || node->labels == WithAliases(event.labels)) return;
+  if (node == nullptr || Labels(node->labels) == WithAliases(event.labels)) return;
   ReservedNodeChanged(*node);
   cluster_.Relabel(node, event.labels);
   topology_changed_ = true;
@@ -249,7 +249,11 @@ Request& Scheduler::Impl::Add(RequestId id, const SpecHandle& spec) {
   slot->arrival = next_arrival_++;
   slot->since = now_;
   slot->opened_at = now_;
-  if (spec->inside) ++inside_[spec->inside->group][slot->of->id];
+  const RequestSpec& kept = slot->of->spec;
+  if (!kept.avoid.empty() && !kept.affinity.hard() && slot->of->counted()) {
+    slot->avoids_until = now_ + config_.avoid_for;
+  }
+  if (kept.inside) ++inside_[kept.inside->group][slot->of->id];
   return *slot;
 }
 
@@ -269,6 +273,7 @@ void Scheduler::Impl::Forget(Request& request) {
 
 void Scheduler::Impl::Enqueue(Request& request) {
   SchedulingClass& of = *request.of;
+  if (!of.waits()) of.infeasible_reason.clear();  // Nodes may have changed since.
   of.Push(&request);
   ++waiting_;
   RefreshFeasible(of);

@@ -23,6 +23,7 @@
 //     device that a share would go to; free GPUs; free CPUs; free memory; node id. On a node: whole
 //     GPUs are the lowest empty devices, a share goes to the fullest device that has room (the
 //     lowest on ties);
+//   - node affinity and avoidance of nodes that failed: see placement_constraints.h;
 //   - draining and unreachable nodes get nothing new, and count as existing: nothing is infeasible
 //   for their absence;
 //   - a change of labels leaves what runs where it is.
@@ -64,6 +65,9 @@ struct SchedulerConfig {
   // it has waited so long; see reservation.h. 0 and infinite: never for that reason.
   int64_t overtaken_max = 64;
   absl::Duration reservation_after = absl::Minutes(1);
+  // How long a request waits for room on other nodes than those it avoids, where others could ever
+  // hold it.
+  absl::Duration avoid_for = absl::Seconds(10);
   int lost_nodes_kept = 100;    // In Nodes(), the newest.
   int idle_classes_kept = 256;  // Classes without requests whose matching nodes stay known.
 };

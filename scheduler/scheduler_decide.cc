@@ -1,13 +1,16 @@
 #include <algorithm>
+#include <span>
 #include <utility>
 
 #include "scheduler/base/check.h"
 #include "scheduler/explainer.h"
+#include "scheduler/placement_constraints.h"
 #include "scheduler/scheduler_impl.h"
 
 namespace muster::sched {
 
 void Scheduler::Impl::Settle() {
+  if (topology_changed_) LookAgainAtAvoided();
   bool again = true;
   while (again) {
     PlaceBroken();
@@ -23,6 +26,15 @@ void Scheduler::Impl::Settle() {
   touched_.clear();
   topology_changed_ = false;
   new_waiting_ = nullptr;
+}
+
+// What could hold a request elsewhere has changed: what it avoids may now be all there is.
+void Scheduler::Impl::LookAgainAtAvoided() {
+  for (const auto& [key, of] : order_) {
+    if (of->spec.avoid.empty()) continue;
+    of->blocked = false;
+    Reindex(*of);
+  }
 }
 
 void Scheduler::Impl::PlaceAll() {
@@ -59,8 +71,7 @@ bool Scheduler::Impl::PlaceHead(SchedulingClass& of) {
 }
 
 bool Scheduler::Impl::PlaceOne(SchedulingClass& of, Request& head) {
-  const std::optional<Room> room =
-      of.blocked ? FindRoom(of, head.open, grown_) : FindRoom(of, head.open, cluster_.index());
+  const std::optional<Room> room = FindRoomFor(of, head);
   if (!room) return false;
   Dequeue(head);
   PlaceBundle(head, *room);
@@ -68,19 +79,71 @@ bool Scheduler::Impl::PlaceOne(SchedulingClass& of, Request& head) {
   return true;
 }
 
+// Where the next bundle goes, nodes that are hidden left out.
+std::optional<Room> Scheduler::Impl::FindVisibleRoom(const SchedulingClass& of, int open) const {
+  if (!of.spec.affinity.node.empty()) {
+    Node* const wanted = cluster_.FindNode(of.spec.affinity.node);
+    if (wanted != nullptr) {
+      if (const std::optional<Room> room = FindRoom(of, open, std::span(&wanted, 1))) return room;
+    }
+    if (of.spec.affinity.hard()) return std::nullopt;
+  }
+  return of.blocked ? FindRoom(of, open, grown_) : FindRoom(of, open, cluster_.index());
+}
+
+std::optional<Room> Scheduler::Impl::FindRoomFor(const SchedulingClass& of, const Request& head) {
+  if (!IsConstrained(of.spec)) return FindVisibleRoom(of, head.open);
+  std::optional<Room> room;
+  {
+    const HiddenNodes avoided(AvoidedNodes(cluster_, of.spec));
+    room = FindVisibleRoom(of, head.open);
+  }
+  if (!room && !Avoids(head)) room = FindVisibleRoom(of, head.open);
+  return room;
+}
+
+bool Scheduler::Impl::Avoids(const Request& request) const {
+  const SchedulingClass& of = *request.of;
+  return request.avoids_until > now_ && FeasibleElsewhere(cluster_, of, request.open);
+}
+
 bool Scheduler::Impl::PlaceGroup(SchedulingClass& of, Request& head) {
   if (of.blocked && !FindRoom(of, head.open, grown_)) return false;
-  if (!HasRoomForAll(of, head.open, cluster_.nodes())) return false;
+  of.blocked = false;  // Its other bundles may go anywhere.
+  if (!of.spec.avoid.empty()) {
+    const HiddenNodes avoided(AvoidedNodes(cluster_, of.spec));
+    if (PlaceVisibleGroup(of, head)) return true;
+    if (Avoids(head)) return false;
+  }
+  return PlaceVisibleGroup(of, head);
+}
+
+// The nodes that a request may be placed on, the one it wants first.
+std::vector<Node*> Scheduler::Impl::NodesFor(const RequestSpec& spec) const {
+  if (spec.affinity.node.empty()) return cluster_.nodes();
+  std::vector<Node*> nodes;
+  Node* const wanted = cluster_.FindNode(spec.affinity.node);
+  if (wanted != nullptr) nodes.push_back(wanted);
+  if (spec.affinity.hard()) return nodes;
+  for (Node* node : cluster_.nodes()) {
+    if (node != wanted) nodes.push_back(node);
+  }
+  return nodes;
+}
+
+bool Scheduler::Impl::PlaceVisibleGroup(SchedulingClass& of, Request& head) {
+  const std::vector<Node*> nodes = NodesFor(of.spec);
+  if (!HasRoomForAll(of, head.open, nodes)) return false;
   Dequeue(head);
   const size_t bundles = static_cast<size_t>(of.spec.bundles);
   while (head.bundles.size() < bundles) {
-    const std::optional<Room> room = FindRoom(of, head.open, cluster_.index());
+    const std::optional<Room> room = FindVisibleRoom(of, head.open);
     if (!room) break;
     PlaceBundle(head, *room);
   }
   if (head.bundles.size() < bundles) {
     TakeBackBundles(head);
-    for (Node* node : cluster_.nodes()) {
+    for (Node* node : nodes) {
       if (!node->usable()) continue;
       const int64_t missing = static_cast<int64_t>(bundles - head.bundles.size());
       Filling filling = Fill(of, head.open, *node, node->free, missing);
@@ -202,7 +265,9 @@ void Scheduler::Impl::Reindex(SchedulingClass& of) {
   std::optional<absl::Time> due;
   if (of.waits()) {
     key = of.key();
-    if (const absl::Time next = of.NextDue(); next != absl::InfiniteFuture()) due = next;
+    absl::Time next = of.NextDue();
+    if (const absl::Time end = of.head()->avoids_until; end > now_) next = std::min(next, end);
+    if (next != absl::InfiniteFuture()) due = next;
   } else {
     of.blocked = false;  // Room that comes while none waits is not noted.
     of.said_infeasible = false;

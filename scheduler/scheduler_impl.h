@@ -71,10 +71,16 @@ class Scheduler::Impl {
 
   // --- Deciding ---
   void Settle();  // Until nothing more can be placed, opened or said.
+  void LookAgainAtAvoided();
   void PlaceAll();
   bool PlaceHead(SchedulingClass& of);
   bool PlaceOne(SchedulingClass& of, Request& head);
   bool PlaceGroup(SchedulingClass& of, Request& head);
+  bool PlaceVisibleGroup(SchedulingClass& of, Request& head);
+  std::optional<Room> FindRoomFor(const SchedulingClass& of, const Request& head);
+  std::optional<Room> FindVisibleRoom(const SchedulingClass& of, int open) const;
+  std::vector<Node*> NodesFor(const RequestSpec& spec) const;
+  bool Avoids(const Request& request) const;  // The nodes that it avoids are out of question yet.
   void PlaceBundle(Request& request, const Room& room);
   void TakeBackBundles(Request& request);
   bool OpenByFindings();

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -21,12 +22,36 @@ using ::muster::testing::Chance;
 using ::muster::testing::SlowMatches;
 
 constexpr int64_t kUnit = Amount::kUnit;
+constexpr int64_t kSomeMemory = int64_t{50} << 20;
 
 // --- The second version ---
 
+// How many steps of best fit an amount of CPUs is: a sixteenth each up to one CPU, then eight for
+// each doubling.
+int64_t SlowCpuStep(int64_t cpus) {
+  int64_t step = 0;
+  int64_t sixteenths = 0;
+  while (true) {
+    int64_t wide = 1;
+    while (16 * wide <= sixteenths) wide *= 2;
+    sixteenths += wide;
+    if (cpus * 16 < sixteenths * kUnit) return step;
+    ++step;
+  }
+}
+
+// How many of 64 MiB, 128 MiB, ... an amount of memory reaches.
+int64_t SlowMemoryStep(int64_t bytes) {
+  int64_t step = 0;
+  for (int64_t reached = int64_t{64} << 20; reached <= bytes; reached *= 2) ++step;
+  return step;
+}
+
 struct SlowNode {
   uint64_t id = 0;
+  std::string name{};
   std::map<std::string, std::string> labels{};
+  bool hidden = false;
   bool usable_link = true;
   bool draining = false;
   int64_t cpus = 0;
@@ -86,6 +111,7 @@ struct SlowRequest {
   std::vector<std::map<std::string, std::string>> texts{};  // By choice.
   std::vector<absl::Time> opened{};                         // As many as are open.
   bool said = false;
+  absl::Time since{};
   struct Lease {
     bool running = false;
     bool blocked = false;
@@ -96,7 +122,8 @@ struct SlowRequest {
 
 class Oracle {
  public:
-  explicit Oracle(absl::Time grace_end) : grace_end_(grace_end) {}
+  Oracle(absl::Time grace_end, absl::Duration avoid_for)
+      : grace_end_(grace_end), avoid_for_(avoid_for) {}
 
   std::vector<Action> Step(const Event& event,
                            const std::vector<std::map<std::string, std::string>>& texts) {
@@ -111,9 +138,14 @@ class Oracle {
   absl::Time NextDue() const {
     absl::Time due = absl::InfiniteFuture();
     bool waits = false;
+    std::set<std::string> classes;
     for (const SlowRequest& r : requests_) {
       if (!r.leases.empty()) continue;
       waits = true;
+      // Only the oldest of a class is looked at.
+      if (classes.insert(r.spec.name).second && HasAvoided(r) && r.since + avoid_for_ > now_) {
+        due = std::min(due, r.since + avoid_for_);
+      }
       if (r.opened.size() < r.spec.choices.size()) {
         due = std::min(due, r.opened.back() + r.spec.choices[r.opened.size()].after);
       }
@@ -129,7 +161,7 @@ class Oracle {
 
   void On(const NodeJoined& e, const Texts&) {
     if (nodes_.count(e.node.value) > 0) return;
-    SlowNode node{.id = e.node.value};
+    SlowNode node{.id = e.node.value, .name = e.name};
     node.labels = {e.labels.begin(), e.labels.end()};
     const auto license = e.total.custom.find("license");
     node.total = {e.total.cpus, e.total.memory_bytes,
@@ -171,7 +203,8 @@ class Oracle {
       if (!r.leases.empty() && all) SayGrant(r);
       return;
     }
-    requests_.push_back({.id = e.request.value, .spec = *e.spec, .texts = texts, .opened = {now_}});
+    requests_.push_back(
+        {.id = e.request.value, .spec = *e.spec, .texts = texts, .opened = {now_}, .since = now_});
   }
   void On(const RequestCancelled& e, const Texts&) {
     for (size_t i = 0; i < requests_.size(); ++i) {
@@ -225,26 +258,54 @@ class Oracle {
     return true;
   }
 
-  // One bundle on `nodes`, by the rule for single requests.
+  static bool HasAvoided(const SlowRequest& r) {
+    return !r.spec.avoid.empty() && !r.spec.affinity.hard();
+  }
+  static bool IsWanted(const SlowRequest& r, const SlowNode& node) {
+    return node.name == r.spec.affinity.node;
+  }
+  // What it avoids is out of question: others could hold it, and it has not waited long enough.
+  bool Avoids(const SlowRequest& r) const {
+    if (!HasAvoided(r) || r.since + avoid_for_ <= now_) return false;
+    size_t held = 0;
+    for (const auto& [id, node] : nodes_) {
+      const auto& avoid = r.spec.avoid;
+      if (std::find(avoid.begin(), avoid.end(), node.name) != avoid.end()) continue;
+      held +=
+          BestFill(r, r.opened.size(), node.Emptied(), static_cast<size_t>(r.spec.bundles)).size();
+    }
+    return held >= static_cast<size_t>(r.spec.bundles);
+  }
+
+  // One bundle on `nodes`: the one it wants, then any.
   static std::optional<Placement> PlaceOne(const SlowRequest& r,
                                            std::map<uint64_t, SlowNode>& nodes) {
+    if (r.spec.affinity.node.empty()) return PlaceOne(r, nodes, false);
+    const auto there = PlaceOne(r, nodes, true);
+    return there || !r.spec.affinity.soft ? there : PlaceOne(r, nodes, false);
+  }
+  static std::optional<Placement> PlaceOne(const SlowRequest& r,
+                                           std::map<uint64_t, SlowNode>& nodes, bool wanted) {
     for (size_t c = 0; c < r.opened.size(); ++c) {
       const Resources& needs = r.spec.choices[c].resources;
-      std::optional<std::tuple<bool, int64_t, int64_t, int64_t, int64_t, uint64_t>> best;
+      std::optional<std::tuple<bool, int64_t, int64_t, int64_t, int64_t, int64_t, uint64_t>> best;
       for (const auto& [id, node] : nodes) {
-        if (!node.usable_link || node.draining || !Matches(r, c, node)) continue;
+        if (!node.usable_link || node.draining || node.hidden || !Matches(r, c, node)) continue;
+        if (wanted && !IsWanted(r, node)) continue;
         const auto shares = node.Fit(needs);
         if (!shares) continue;
         int64_t left = 0;
         if (needs.gpus > 0 && needs.gpus < kUnit) left = node.devices[(*shares)[0].device];
         int64_t free = 0;
         for (const int64_t device : node.devices) free += device;
-        const auto score = std::make_tuple(needs.gpus == 0 && !node.devices.empty(), left, free,
-                                           node.cpus, node.memory, id);
+        const int64_t whole = std::count(node.devices.begin(), node.devices.end(), kUnit);
+        const auto score =
+            std::make_tuple(needs.gpus == 0 && !node.devices.empty(), left, free, whole,
+                            SlowCpuStep(node.cpus), SlowMemoryStep(node.memory), id);
         if (!best || score < *best) best = score;
       }
       if (!best) continue;
-      SlowNode& node = nodes.at(std::get<5>(*best));
+      SlowNode& node = nodes.at(std::get<6>(*best));
       Placement placement{.node = {node.id}, .choice = static_cast<int>(c), .resources = needs};
       placement.devices = *node.Fit(needs);
       node.Add(needs, placement.devices, -1, true);
@@ -275,6 +336,7 @@ class Oracle {
   static std::vector<Placement> BestFill(const SlowRequest& r, size_t open, const SlowNode& node,
                                          size_t limit) {
     std::vector<Placement> best;
+    if (r.spec.affinity.hard() && !IsWanted(r, node)) return best;
     for (size_t start = 0; start < open; ++start) {
       std::vector<Placement> placed = Fill(r, open, start, node, limit);
       if (placed.size() > best.size()) best = std::move(placed);
@@ -283,6 +345,18 @@ class Oracle {
   }
 
   bool Place(SlowRequest& r) {
+    if (HasAvoided(r)) {
+      for (auto& [id, node] : nodes_) {
+        node.hidden =
+            std::find(r.spec.avoid.begin(), r.spec.avoid.end(), node.name) != r.spec.avoid.end();
+      }
+      const bool placed = PlaceVisible(r);
+      for (auto& [id, node] : nodes_) node.hidden = false;
+      if (placed || Avoids(r)) return placed;
+    }
+    return PlaceVisible(r);
+  }
+  bool PlaceVisible(SlowRequest& r) {
     const size_t bundles = static_cast<size_t>(r.spec.bundles);
     std::map<uint64_t, SlowNode> tried = nodes_;
     std::vector<Placement> placed;
@@ -294,8 +368,14 @@ class Oracle {
     if (placed.size() < bundles) {
       tried = nodes_;
       placed.clear();
-      for (auto& [id, node] : tried) {
-        if (!node.usable_link || node.draining) continue;
+      std::vector<SlowNode*> order;
+      for (auto& [id, node] : tried) order.push_back(&node);
+      std::stable_sort(order.begin(), order.end(), [&](const SlowNode* a, const SlowNode* b) {
+        return IsWanted(r, *a) && !IsWanted(r, *b);
+      });
+      for (SlowNode* each : order) {
+        SlowNode& node = *each;
+        if (!node.usable_link || node.draining || node.hidden) continue;
         for (Placement& one : BestFill(r, r.opened.size(), node, bundles - placed.size())) {
           node.Add(one.resources, one.devices, -1, true);
           placed.push_back(std::move(one));
@@ -336,6 +416,7 @@ class Oracle {
     for (size_t c = 0; c < open; ++c) {
       bool possible = false;
       for (const auto& [id, node] : nodes_) {
+        if (r.spec.affinity.hard() && !IsWanted(r, node)) continue;
         possible = possible || (Matches(r, c, node) &&
                                 node.Emptied().Fit(r.spec.choices[c].resources).has_value());
       }
@@ -391,6 +472,7 @@ class Oracle {
   }
 
   const absl::Time grace_end_;
+  const absl::Duration avoid_for_;
   absl::Time now_ = absl::InfinitePast();
   std::map<uint64_t, SlowNode> nodes_;
   std::vector<SlowRequest> requests_;  // In order of arrival.
@@ -408,6 +490,7 @@ struct Spec {
 class World {
  public:
   explicit World(uint64_t seed) : chance_(seed) {
+    avoids_ = chance_.OneIn(3);
     const int specs = 1 + chance_.Below(10);
     for (int i = 0; i < specs; ++i) specs_.push_back(RandomSpec());
     gpu_nodes_ = !chance_.OneIn(4);
@@ -507,7 +590,7 @@ class World {
     join.labels = RandomLabels();
     join.total.cpus = kUnit * chance_.Below(5);
     join.total.gpu_devices = gpu_nodes_ ? chance_.Below(4) : 0;
-    join.total.memory_bytes = chance_.Below(4);
+    join.total.memory_bytes = kSomeMemory * chance_.Below(4);
     if (chance_.OneIn(3)) join.total.custom["license"] = kUnit;
     return join;
   }
@@ -516,7 +599,7 @@ class World {
     Resources r;
     r.cpus = chance_.Of<int64_t>({0, kUnit / 2, kUnit, kUnit, 2 * kUnit});
     r.gpus = chance_.Of<int64_t>({0, 0, kUnit / 4, kUnit / 2, 7000, kUnit, 2 * kUnit});
-    r.memory_bytes = chance_.OneIn(3) ? chance_.Below(3) : 0;
+    r.memory_bytes = chance_.OneIn(3) ? kSomeMemory * chance_.Below(3) : 0;
     if (chance_.OneIn(6)) r.custom["license"] = kUnit / 2;
     return r;
   }
@@ -548,6 +631,13 @@ class World {
     made.spec.bundles = chance_.OneIn(3) ? 1 + chance_.Below(4) : 1;
     made.spec.priority = chance_.OneIn(4) ? chance_.Below(3) - 1 : 0;
     made.spec.fail_if_infeasible = chance_.OneIn(5);
+    if (chance_.OneIn(4)) {
+      made.spec.affinity = {.node = absl::StrCat("n", 1 + chance_.Below(5)),
+                            .soft = chance_.OneIn(2)};
+    }
+    for (int n = 1; n < 6 && avoids_; ++n) {
+      if (chance_.OneIn(4)) made.spec.avoid.push_back(absl::StrCat("n", n));
+    }
     made.spec.name = std::to_string(specs_.size());
     return made;
   }
@@ -556,6 +646,7 @@ class World {
   std::vector<Spec> specs_;
   bool gpu_nodes_ = true;
   bool loses_nodes_ = true;
+  bool avoids_ = false;
   uint64_t next_request_ = 1;
   uint64_t next_node_ = 1;
 };
@@ -617,9 +708,10 @@ TEST_P(SchedulerOracleTest, DecidesAsTheSlowVersionDoes) {
   config.idle_classes_kept = world.chance().Below(4);
   config.overtaken_max = 0;  // Reservations have tests of their own.
   config.reservation_after = absl::InfiniteDuration();
+  config.avoid_for = absl::Seconds(world.chance().Below(3) * 7);
   Scheduler scheduler(config);
   auto twin = std::make_unique<Scheduler>(config);
-  Oracle oracle(start + config.infeasible_grace);
+  Oracle oracle(start + config.infeasible_grace, config.avoid_for);
   absl::Time now = start;
   std::string history;
   for (int step = 0; step < 150; ++step) {
@@ -656,7 +748,7 @@ TEST_P(SchedulerOracleTest, DecidesAsTheSlowVersionDoes) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Seeds, SchedulerOracleTest, ::testing::Range<uint64_t>(1, 41));
+INSTANTIATE_TEST_SUITE_P(Seeds, SchedulerOracleTest, ::testing::Range<uint64_t>(1, 61));
 
 }  // namespace
 }  // namespace muster::sched

@@ -5,6 +5,7 @@
 #include "scheduler/base/check.h"
 #include "scheduler/explainer.h"
 #include "scheduler/group_explain.h"
+#include "scheduler/placement_constraints.h"
 #include "scheduler/scheduler_impl.h"
 
 namespace muster::sched {
@@ -167,7 +168,11 @@ void Scheduler::Impl::CheckInvariants() const {
     Impl* const self = const_cast<Impl*>(this);  // For a moment: it is all put back.
     const bool shown = SeesReserved(of->key());
     if (shown) self->ShowReserved(reservation_.nodes, true);
-    MUSTER_CHECK(!HasRoomNow(*of, *queue[0]));
+    {
+      const HiddenNodes avoided(Avoids(*queue[0]) ? AvoidedNodes(cluster_, of->spec)
+                                                  : std::vector<Node*>{});
+      MUSTER_CHECK(!HasRoomNow(*of, *queue[0]));
+    }
     if (shown) self->ShowReserved(reservation_.nodes, false);
     MUSTER_CHECK(of->NextDue() > now_);
     MUSTER_CHECK(of->said_infeasible == (!InGrace() && !of->Feasible()));

@@ -42,6 +42,7 @@ SnapshotRequest RequestOf(const Request& request) {
                      .opened_at = request.opened_at,
                      .open = request.open,
                      .waited = request.waited,
+                     .avoids_until = request.avoids_until,
                      .adopt_by = request.adopt_by,
                      .shape = request.shape,
                      .level = request.level,
@@ -252,6 +253,7 @@ absl::Status Scheduler::Impl::LoadRequest(const SnapshotRequest& from) {
   request.opened_at = from.opened_at;
   request.open = from.open;
   request.waited = from.waited;
+  request.avoids_until = from.avoids_until;
   if (!from.granted()) {
     if (from.adopt_by) return Wrong(name, ": adopt_by, but it has no bundle");
     request.of->Push(&request);

@@ -6,6 +6,7 @@
 
 #include "scheduler/base/check.h"
 #include "scheduler/node.h"
+#include "scheduler/placement_constraints.h"
 #include "scheduler/placer.h"
 #include "scheduler/selector_index.h"
 
@@ -22,8 +23,8 @@ SchedulingClass::SchedulingClass(uint64_t id_in, SpecHandle handle_in)
 
 void SchedulingClass::Count(const Node& node, int64_t sign) {
   for (int i = 0; i < choices(); ++i) {
-    const bool fits =
-        SelectorIndex::Selected(node, selectors[i]) && node.empty.Fits(spec.choices[i].resources);
+    const bool fits = MayUse(spec, node) && SelectorIndex::Selected(node, selectors[i]) &&
+                      node.empty.Fits(spec.choices[i].resources);
     if (fits) nodes_for_choice[i] += sign;
   }
   if (!counted()) return;

@@ -42,11 +42,12 @@ struct Request {
   RequestId id{};
   SchedulingClass* of = nullptr;
   uint64_t arrival = 0;
-  absl::Time since{};                    // When it came.
-  absl::Time opened_at{};                // When the last of the open choices opened.
-  int open = 1;                          // Choices 0 to open - 1 are open.
-  absl::Duration waited{};               // Granted: how long it had waited.
-  std::vector<Bundle> bundles{};         // Empty while it waits.
+  absl::Time since{};                              // When it came.
+  absl::Time opened_at{};                          // When the last of the open choices opened.
+  int open = 1;                                    // Choices 0 to open - 1 are open.
+  absl::Time avoids_until = absl::InfinitePast();  // Of spec.avoid.
+  absl::Duration waited{};                         // Granted: how long it had waited.
+  std::vector<Bundle> bundles{};                   // Empty while it waits.
   std::optional<absl::Time> adopt_by{};  // Asked for again, and some of its bundles are missing.
   // Of a placement group, or a request with a strategy:
   int shape = 0;  // Granted: by which shape and level.

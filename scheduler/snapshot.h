@@ -59,10 +59,11 @@ struct SnapshotRequest {
   uint64_t of = 0;  // The class.
   uint64_t arrival = 0;
   absl::Time since{};
-  absl::Time opened_at{};                 // When the last of the open choices opened.
-  int open = 1;                           // Choices 0 to open - 1 are open.
-  absl::Duration waited{};                // Granted: at since + waited.
-  std::vector<SnapshotBundle> bundles{};  // Empty while it waits.
+  absl::Time opened_at{};                          // When the last of the open choices opened.
+  int open = 1;                                    // Choices 0 to open - 1 are open.
+  absl::Duration waited{};                         // Granted: at since + waited.
+  absl::Time avoids_until = absl::InfinitePast();  // Of spec.avoid.
+  std::vector<SnapshotBundle> bundles{};           // Empty while it waits.
   std::optional<absl::Time> adopt_by{};
   // Of a placement group, or a request with a strategy; see Request.
   int shape = 0;

@@ -62,7 +62,8 @@ void Topology::Release(int key) {
 }
 
 int Topology::BucketOf(const Node& node) {
-  if (!node.usable()) return -1;
+  // Hidden or not: that lasts for one search, which looks at it by itself.
+  if (!node.reachable || node.draining || node.set_aside) return -1;
   return node.total.gpu_devices == 0 ? 0 : 1 + node.free.devices().empty_devices();
 }
 
@@ -73,9 +74,9 @@ void Topology::Fill(Key& key, const std::vector<Node*>& nodes) {
   for (Node* node : nodes) {
     absl::string_view value;
     if (!key.label.empty()) {
-      const auto label = node->labels.find(key.label);
-      if (label == node->labels.end()) continue;
-      value = label->second;
+      const std::string* const label = node->labels.Find(key.label);
+      if (label == nullptr) continue;
+      value = *label;
     }
     const auto [at, is_new] = by_value.emplace(value, static_cast<int>(key.domains.size()));
     if (is_new) {

@@ -67,12 +67,20 @@ void Fields(A& a, In<A, sched::InsideGroup>& inside) {
 }
 
 template <typename A>
+void Fields(A& a, In<A, sched::NodeAffinity>& affinity) {
+  a("node", affinity.node);
+  a("soft", affinity.soft);
+}
+
+template <typename A>
 void Fields(A& a, In<A, sched::RequestSpec>& spec) {
   a("name", spec.name);
   a("owner", spec.owner);
   a("bundles", spec.bundles, 1);
   a("priority", spec.priority);
   a("fail_if_infeasible", spec.fail_if_infeasible);
+  a("affinity", spec.affinity);
+  a("avoid", spec.avoid);
   a("choices", spec.choices);
   a("strategy", spec.strategy);
   a("shapes", spec.shapes);
@@ -123,6 +131,7 @@ void Fields(A& a, In<A, sched::SchedulerConfig>& config) {
   a("hierarchy", config.hierarchy, sched::DefaultHierarchy());
   a("overtaken_max", config.overtaken_max, int64_t{64});
   a("reservation_after", config.reservation_after, absl::Minutes(1));
+  a("avoid_for", config.avoid_for, absl::Seconds(10));
   a("lost_nodes_kept", config.lost_nodes_kept, 100);
   a("idle_classes_kept", config.idle_classes_kept, 256);
 }
@@ -176,6 +185,7 @@ void Fields(A& a, In<A, sched::SnapshotRequest>& request) {
   a("opened_at", request.opened_at, request.since);
   a("open", request.open, 1);
   a("waited", request.waited);
+  a("avoids_until", request.avoids_until, absl::InfinitePast());
   a("bundles", request.bundles);
   a("adopt_by", request.adopt_by);
   a("shape", request.shape);

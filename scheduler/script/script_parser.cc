@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <map>
 #include <utility>
 
@@ -237,6 +238,18 @@ absl::StatusOr<RequestSpec> ParseSpec(const ScriptFields& fields) {
     return absl::InvalidArgumentError("on_infeasible: allowed: wait, fail");
   }
   spec.fail_if_infeasible = on_infeasible == "fail";
+  if (fields.Has("affinity") && fields.Has("soft_affinity")) {
+    return absl::InvalidArgumentError("affinity and soft_affinity exclude each other");
+  }
+  spec.affinity.soft = fields.Has("soft_affinity");
+  spec.affinity.node = std::string(fields.Text(spec.affinity.soft ? "soft_affinity" : "affinity"));
+  if (fields.Has("avoid")) {
+    MUSTER_ASSIGN_OR_RETURN(const absl::string_view inside, Inside(fields.Text("avoid"), '[', ']'));
+    for (const absl::string_view name : absl::StrSplit(inside, ',')) {
+      spec.avoid.push_back(std::string(absl::StripAsciiWhitespace(name)));
+    }
+    std::sort(spec.avoid.begin(), spec.avoid.end());
+  }
   spec.name = std::string(fields.Text("name"));
   spec.owner = std::string(fields.Text("owner"));
   MUSTER_RETURN_IF_ERROR(Validate(spec));
@@ -247,7 +260,7 @@ absl::StatusOr<RequestSpec> ParseSpec(const ScriptFields& fields) {
 
 constexpr absl::string_view kSpecFields[] = {
     "cpus",  "gpus",    "memory",        "resource.*", "bundles",  "priority", "name",
-    "owner", "choices", "on_infeasible", "id",         "strategy", "else",     "inside"};
+    "owner", "choices", "on_infeasible", "id",         "strategy", "else",     "inside", "affinity", "soft_affinity", "avoid"};
 
 std::vector<absl::string_view> SpecFieldsAnd(const std::vector<absl::string_view>& more) {
   std::vector<absl::string_view> all(std::begin(kSpecFields), std::end(kSpecFields));
@@ -368,12 +381,13 @@ class ScriptParser {
       return absl::InvalidArgumentError("config stands before all other statements");
     }
     MUSTER_RETURN_IF_ERROR(fields.Allow(
-        {"grace", "adoption_timeout", "waiting_max", "overtaken_max", "reservation_after"}));
+        {"grace", "adoption_timeout", "waiting_max", "overtaken_max", "reservation_after", "avoid_for"}));
     SchedulerConfig& config = script_.config;
     MUSTER_ASSIGN_OR_RETURN(config.infeasible_grace,
                             fields.Duration("grace", config.infeasible_grace));
     MUSTER_ASSIGN_OR_RETURN(config.adoption_timeout,
                             fields.Duration("adoption_timeout", config.adoption_timeout));
+    MUSTER_ASSIGN_OR_RETURN(config.avoid_for, fields.Duration("avoid_for", config.avoid_for));
     MUSTER_ASSIGN_OR_RETURN(config.waiting_requests_max,
                             fields.Int("waiting_max", 2'000'000, 0, 2'000'000));
     MUSTER_ASSIGN_OR_RETURN(config.overtaken_max, fields.Int("overtaken_max", 64, 0, 1'000'000));

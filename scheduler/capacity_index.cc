@@ -1,0 +1,187 @@
+#include "scheduler/capacity_index.h"
+
+#include "scheduler/base/check.h"
+
+namespace muster::sched {
+
+void CapacityIndex::Add(Node* node) {
+  node->filed_in = this;
+  node->changed = false;
+  node->free.BeginWatch(node);
+  node->shape.rows.Add(node->row);
+  File(*node);
+}
+
+void CapacityIndex::Remove(Node* node) {
+  if (node->changed) changed_.erase(std::find(changed_.begin(), changed_.end(), node));
+  node->free.BeginWatch(nullptr);
+  node->shape.rows.Remove(node->row);
+  Unfile(*node);
+}
+
+void CapacityIndex::Clear() {
+  by_free_.Clear();
+  by_share_.Clear();
+  changed_.clear();
+  for (const auto& [total, shape] : shapes_) shape->rows = RowSet();
+}
+
+void CapacityIndex::FileChanged() const {
+  for (Node* node : changed_) {
+    node->changed = false;
+    if (node->filed_shares.empty() && !node->free.devices().shared()) {
+      const FreeKey key = node->free.key();
+      if (key == node->filed_key) continue;
+      by_free_.Remove(node->filed_key, node->row);
+      by_free_.Add(key, node->row);
+      node->filed_key = key;
+      continue;
+    }
+    Unfile(*node);
+    File(*node);
+  }
+  changed_.clear();
+}
+
+void CapacityIndex::File(Node& node) const {
+  node.filed_shares.clear();
+  node.filed_key = node.free.key();
+  by_free_.Add(node.filed_key, node.row);
+  const Devices& devices = node.free.devices();
+  if (!devices.shared()) return;
+  for (int device = 0; device < devices.count(); ++device) {
+    const int64_t left = devices.free(device);
+    if (left > 0 && left < Amount::kUnit) node.filed_shares.push_back(static_cast<uint16_t>(left));
+  }
+  auto& shares = node.filed_shares;
+  std::sort(shares.begin(), shares.end());
+  shares.erase(std::unique(shares.begin(), shares.end()), shares.end());
+  for (const uint16_t left : shares) {
+    by_share_.Add({.left = left, .node = node.filed_key}, node.row);
+  }
+}
+
+void CapacityIndex::Unfile(Node& node) const {
+  by_free_.Remove(node.filed_key, node.row);
+  for (const uint16_t left : node.filed_shares) {
+    by_share_.Remove({.left = left, .node = node.filed_key}, node.row);
+  }
+  node.filed_shares.clear();
+}
+
+// The lowest id of what both have, for which ok(node).
+template <typename Ok>
+Node* CapacityIndex::LowestId(const RowSet& bucket, const MatchedRows& matched, Ok&& ok) const {
+  Node* best = nullptr;
+  const auto look = [&](Row row) {
+    if (best != nullptr && !(rows_.id(row) < best->id)) return false;
+    Node* const node = rows_.node(row);
+    if (!ok(*node)) return false;
+    best = node;
+    return true;
+  };
+  if (bucket.listed() || matched.listed() || !rows_.ordered()) {
+    VisitCommon(bucket, matched, [&](Row row) {
+      look(row);
+      return true;
+    });
+    return best;
+  }
+  const size_t summaries = std::min(bucket.summary().size(), matched.summary().size());
+  for (size_t i = 0; i < summaries; ++i) {
+    for (uint64_t both = bucket.summary()[i] & matched.summary()[i]; both != 0; both &= both - 1) {
+      const size_t block = i * kBlock + LowestBit(both);
+      if (best != nullptr && best->id < rows_.first_id(block)) return best;
+      uint64_t word = bucket.words()[block] & matched.word(block);
+      for (; word != 0; word &= word - 1) {
+        if (look(static_cast<Row>(block * kBlock + LowestBit(word)))) break;
+      }
+    }
+  }
+  return best;
+}
+
+Node* CapacityIndex::BestListed(const std::vector<Row>& list, const Resources& needs) const {
+  Node* best = nullptr;
+  Capacity::Score best_score;
+  for (const Row row : list) {
+    Node* const node = rows_.node(row);
+    if (!node->usable() || !node->free.Fits(needs)) continue;
+    const Capacity::Score score = node->free.ScoreFor(needs);
+    if (best != nullptr) {
+      if (best_score < score || (score == best_score && best->id < node->id)) continue;
+    }
+    best = node;
+    best_score = score;
+  }
+  return best;
+}
+
+Node* CapacityIndex::BestFit(const MatchedRows& matched, const Resources& needs) const {
+  if (matched.listed()) return BestListed(matched.list(), needs);
+  FileChanged();
+  Node* best = nullptr;
+  WalkBuckets(needs, [&](const RowSet& bucket, int64_t) {
+    best = LowestId(bucket, matched,
+                    [&](const Node& node) { return node.usable() && node.free.Fits(needs); });
+    return best == nullptr;
+  });
+  return best;
+}
+
+Node* CapacityIndex::AnyEver(const MatchedRows& matched, const Resources& needs) const {
+  Node* found = nullptr;
+  for (const auto& [total, shape] : shapes_) {
+    if (!shape->empty.Fits(needs)) continue;
+    VisitCommon(shape->rows, matched, [&](Row row) {
+      found = rows_.node(row);
+      return false;
+    });
+    if (found != nullptr) break;
+  }
+  return found;
+}
+
+NodeShape* CapacityIndex::UseShape(const NodeResources& total) {
+  std::unique_ptr<NodeShape>& shape = shapes_[total];
+  if (shape == nullptr) shape = std::make_unique<NodeShape>(total);
+  ++shape->nodes;
+  return shape.get();
+}
+
+void CapacityIndex::ReleaseShape(NodeShape* shape) {
+  if (--shape->nodes == 0) shapes_.erase(shape->total);
+}
+
+void CapacityIndex::CheckInvariants(const std::vector<Node*>& nodes) const {
+  FileChanged();
+  size_t filed = 0;
+  size_t shares = 0;
+  for (const auto& [key, bucket] : by_free_.all()) filed += bucket->size();
+  for (const auto& [key, bucket] : by_share_.all()) shares += bucket->size();
+  MUSTER_CHECK(filed == nodes.size());
+  for (const Node* node : nodes) {
+    MUSTER_CHECK(node->filed_in == this);
+    MUSTER_CHECK(rows_.node(node->row) == node);
+    MUSTER_CHECK(rows_.id(node->row) == node->id);
+    MUSTER_CHECK(node->filed_key == node->free.key());
+    const auto bucket = by_free_.From(node->filed_key);
+    MUSTER_CHECK(bucket != by_free_.all().end());
+    MUSTER_CHECK(bucket->first == node->filed_key);
+    MUSTER_CHECK(bucket->second->Contains(node->row));
+    MUSTER_CHECK(node->shape.rows.Contains(node->row));
+    MUSTER_CHECK(shares >= node->filed_shares.size());
+    shares -= node->filed_shares.size();
+    for (int device = 0; device < node->free.devices().count(); ++device) {
+      const int64_t left = node->free.devices().free(device);
+      if (left == 0 || left == Amount::kUnit) continue;
+      const auto of_share = by_share_.From({.left = left, .node = node->filed_key});
+      MUSTER_CHECK(of_share != by_share_.all().end());
+      MUSTER_CHECK(of_share->first.left == left);
+      MUSTER_CHECK(of_share->second->Contains(node->row));
+    }
+  }
+  MUSTER_CHECK(shares == 0);
+}
+
+}  // namespace muster::sched

@@ -1,0 +1,217 @@
+// What is free of the nodes, in best-fit order: finds the best node for a shape among the rows that
+// a selector matches, without looking at the others.
+//
+// Nodes are filed by FreeKey, and those with a GPU in use in part also by what is left of it. A
+// change of a node's `free` is noticed by itself (Capacity::Watch) and filed before the next
+// search. Whether a node may be used at all is asked of the node when it is a candidate, so it may
+// change at any time. Cost of a search: the buckets between what is needed and what is found, times
+// the blocks that bucket and selector have in common; not the number of nodes.
+//
+// Thread-safety: none; searches file what has changed.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "absl/container/btree_map.h"
+#include "absl/container/flat_hash_map.h"
+#include "scheduler/free_key.h"
+#include "scheduler/node.h"
+#include "scheduler/node_rows.h"
+#include "scheduler/row_set.h"
+
+namespace muster::sched {
+
+// Row sets by key; walked in order of key, empty ones left out.
+template <typename Key>
+class Buckets {
+ public:
+  using Entry = std::pair<Key, RowSet*>;
+
+  void Add(const Key& key, Row row) {
+    std::unique_ptr<RowSet>& bucket = sets_[key];
+    if (bucket == nullptr) {
+      if (spare_.empty()) {
+        bucket = std::make_unique<RowSet>();
+      } else {
+        bucket = std::move(spare_.back());
+        spare_.pop_back();
+      }
+      walk_.insert(First(key), Entry(key, bucket.get()));
+    }
+    bucket->Add(row);
+  }
+
+  void Remove(const Key& key, Row row) {
+    const auto found = sets_.find(key);
+    found->second->Remove(row);
+    if (!found->second->empty()) return;
+    walk_.erase(First(key));
+    if (spare_.size() < kSparesMax) spare_.push_back(std::move(found->second));
+    sets_.erase(found);
+  }
+
+  void Clear() {
+    sets_.clear();
+    walk_.clear();
+  }
+
+  // The first whose key is not below `key`.
+  typename std::vector<Entry>::const_iterator From(const Key& key) const {
+    return std::lower_bound(walk_.begin(), walk_.end(), key, Below);
+  }
+  const std::vector<Entry>& all() const { return walk_; }
+
+ private:
+  static constexpr size_t kSparesMax = 64;
+  static bool Below(const Entry& entry, const Key& key) { return entry.first < key; }
+  typename std::vector<Entry>::iterator First(const Key& key) {
+    return std::lower_bound(walk_.begin(), walk_.end(), key, Below);
+  }
+
+  absl::flat_hash_map<Key, std::unique_ptr<RowSet>> sets_;
+  std::vector<Entry> walk_;
+  std::vector<std::unique_ptr<RowSet>> spare_;  // Empty.
+};
+
+class CapacityIndex {
+ public:
+  explicit CapacityIndex(const NodeRows& rows) : rows_(rows) {}
+
+  void Add(Node* node);
+  void Remove(Node* node);
+  void Clear();                                           // Before all nodes are given other rows.
+  void Changed(Node* node) { changed_.push_back(node); }  // Its `free`.
+
+  // The best node now for `needs` among `matched`, or null; see scheduler.h for what best is.
+  Node* BestFit(const MatchedRows& matched, const Resources& needs) const;
+
+  // Calls visit(Node&) for every usable node of `matched` with room for `needs` now, from the best
+  // on, until it returns false. Nodes that are equal to best fit (Capacity::ScoreFor) come in no
+  // order that means anything: who keeps the best of what it saw compares ids itself.
+  template <typename Visit>
+  void ForEachRoom(const MatchedRows& matched, const Resources& needs, Visit&& visit) const;
+
+  // A node of `matched` that could hold `needs` if nothing ran there, usable now or not; null:
+  // none.
+  Node* AnyEver(const MatchedRows& matched, const Resources& needs) const;
+
+  // The nodes with one total; see Node::shape.
+  NodeShape* UseShape(const NodeResources& total);
+  void ReleaseShape(NodeShape* shape);
+
+  void CheckInvariants(const std::vector<Node*>& nodes) const;
+
+ private:
+  // A device's free share, and the node's key.
+  struct ShareKey {
+    int64_t left = 0;
+    FreeKey node;
+    friend bool operator==(const ShareKey& a, const ShareKey& b) {
+      return a.left == b.left && a.node == b.node;
+    }
+    friend bool operator<(const ShareKey& a, const ShareKey& b) {
+      return a.left != b.left ? a.left < b.left : a.node < b.node;
+    }
+    template <typename H>
+    friend H AbslHashValue(H h, const ShareKey& key) {
+      return H::combine(std::move(h), key.left, key.node);
+    }
+  };
+
+  struct ShapeLess {
+    bool operator()(const NodeResources& a, const NodeResources& b) const {
+      return std::tie(a.gpu_devices, a.cpus, a.memory_bytes, a.custom) <
+             std::tie(b.gpu_devices, b.cpus, b.memory_bytes, b.custom);
+    }
+  };
+
+  void FileChanged() const;
+  void File(Node& node) const;
+  void Unfile(Node& node) const;
+  // The buckets that may have room, in order: walk(bucket, left) until it returns false. `left` is
+  // what is free of the device that a share would go to.
+  template <typename Walk>
+  void WalkBuckets(const Resources& needs, Walk&& walk) const;
+  Node* BestListed(const std::vector<Row>& list, const Resources& needs) const;
+  template <typename Ok>
+  Node* LowestId(const RowSet& bucket, const MatchedRows& matched, Ok&& ok) const;
+  template <typename Visit>
+  bool VisitCommon(const RowSet& bucket, const MatchedRows& matched, Visit&& visit) const;
+
+  const NodeRows& rows_;
+  mutable Buckets<FreeKey> by_free_;
+  mutable Buckets<ShareKey> by_share_;
+  mutable std::vector<Node*> changed_;  // To be filed anew.
+  absl::btree_map<NodeResources, std::unique_ptr<NodeShape>, ShapeLess> shapes_;
+};
+
+template <typename Walk>
+void CapacityIndex::WalkBuckets(const Resources& needs, Walk&& walk) const {
+  const auto may_hold = [&](FreeKey key) { return key.MayHold(needs.cpus, needs.memory_bytes); };
+  if (needs.gpus > 0 && needs.gpus < Amount::kUnit) {
+    const ShareKey first{.left = needs.gpus, .node = FreeKey::FirstWithGpus(0)};
+    for (auto next = by_share_.From(first); next != by_share_.all().end(); ++next) {
+      if (may_hold(next->first.node) && !walk(*next->second, next->first.left)) return;
+    }
+  }
+  // A share takes an empty device where none in use has room for it.
+  const int64_t whole = (needs.gpus + Amount::kUnit - 1) / Amount::kUnit;
+  auto next = whole > 0 ? by_free_.From(FreeKey::FirstWithGpus(whole * Amount::kUnit))
+                        : by_free_.all().begin();
+  for (; next != by_free_.all().end(); ++next) {
+    if (next->first.whole_gpus() < whole || !may_hold(next->first)) continue;
+    if (!walk(*next->second, Amount::kUnit)) return;
+  }
+}
+
+// False: `visit` did not want more.
+template <typename Visit>
+bool CapacityIndex::VisitCommon(const RowSet& bucket, const MatchedRows& matched,
+                                Visit&& visit) const {
+  if (bucket.listed()) {
+    for (const Row row : bucket.list()) {
+      if (matched.Contains(row) && !visit(row)) return false;
+    }
+    return true;
+  }
+  if (matched.listed()) {
+    for (const Row row : matched.list()) {
+      if (bucket.Contains(row) && !visit(row)) return false;
+    }
+    return true;
+  }
+  const size_t summaries = std::min(bucket.summary().size(), matched.summary().size());
+  for (size_t i = 0; i < summaries; ++i) {
+    for (uint64_t both = bucket.summary()[i] & matched.summary()[i]; both != 0; both &= both - 1) {
+      const size_t block = i * kBlock + LowestBit(both);
+      uint64_t word = bucket.words()[block] & matched.word(block);
+      for (; word != 0; word &= word - 1) {
+        if (!visit(static_cast<Row>(block * kBlock + LowestBit(word)))) return false;
+      }
+    }
+  }
+  return true;
+}
+
+template <typename Visit>
+void CapacityIndex::ForEachRoom(const MatchedRows& matched, const Resources& needs,
+                                Visit&& visit) const {
+  FileChanged();
+  const bool share = needs.gpus > 0 && needs.gpus < Amount::kUnit;
+  WalkBuckets(needs, [&](const RowSet& bucket, int64_t left) {
+    return VisitCommon(bucket, matched, [&](Row row) {
+      Node& node = *rows_.node(row);
+      if (!node.usable() || !node.free.Fits(needs)) return true;
+      // A node is filed under each of its devices that are in use, and under its empty ones.
+      if (share && node.free.devices().LeftOnDevice(needs.gpus) != left - needs.gpus) return true;
+      return visit(node);
+    });
+  });
+}
+
+}  // namespace muster::sched

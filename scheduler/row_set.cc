@@ -1,0 +1,138 @@
+#include "scheduler/row_set.h"
+
+#include <algorithm>
+
+#include "scheduler/base/check.h"
+
+namespace muster::sched {
+
+bool RowSet::Contains(Row row) const {
+  if (listed()) return std::binary_search(list_.begin(), list_.end(), row);
+  return HasBit(bits_->words, row);
+}
+
+void RowSet::Add(Row row) {
+  ++size_;
+  if (listed()) {
+    if (list_.empty() || list_.back() < row) {
+      list_.push_back(row);
+    } else {
+      list_.insert(std::lower_bound(list_.begin(), list_.end(), row), row);
+    }
+    if (size_ > kListMax) Spread();
+    return;
+  }
+  SetBit(bits_->words, row);
+  SetBit(bits_->summary, row / kBlock);
+}
+
+void RowSet::Remove(Row row) {
+  MUSTER_CHECK(size_ > 0);
+  --size_;
+  if (listed()) {
+    const auto found = std::lower_bound(list_.begin(), list_.end(), row);
+    MUSTER_CHECK(found != list_.end());
+    MUSTER_CHECK(*found == row);
+    list_.erase(found);
+    return;
+  }
+  const size_t block = row / kBlock;
+  uint64_t& word = bits_->words[block];
+  word &= ~(uint64_t{1} << (row % kBlock));
+  if (word == 0) bits_->summary[block / kBlock] &= ~(uint64_t{1} << (block % kBlock));
+}
+
+void RowSet::Spread() {
+  bits_ = std::make_unique<Bits>();
+  for (const Row row : list_) {
+    SetBit(bits_->words, row);
+    SetBit(bits_->summary, row / kBlock);
+  }
+  list_ = {};
+}
+
+void RowSet::AddTo(Words& words) const {
+  for (const Row row : list_) SetBit(words, row);
+  if (listed()) return;
+  for (size_t i = 0; i < bits_->words.size(); ++i) words[i] |= bits_->words[i];
+}
+
+void RowSet::RemoveFrom(Words& words) const {
+  for (const Row row : list_) words[row / kBlock] &= ~(uint64_t{1} << (row % kBlock));
+  if (listed()) return;
+  for (size_t i = 0; i < bits_->words.size(); ++i) words[i] &= ~bits_->words[i];
+}
+
+void MatchedRows::Build(const Words& words) {
+  size_t count = 0;
+  size_t blocks = 0;
+  for (const uint64_t word : words) {
+    count += static_cast<size_t>(std::popcount(word));
+    blocks += word != 0 ? 1 : 0;
+  }
+  list_.clear();
+  summary_.clear();
+  ranks_.clear();
+  words_.clear();
+  listed_ = count <= kListMax;
+  if (!listed_) {
+    summary_.resize((words.size() + kBlock - 1) / kBlock);
+    words_.reserve(blocks);
+  }
+  for (size_t block = 0; block < words.size(); ++block) {
+    uint64_t word = words[block];
+    if (!listed_) {
+      if (block % kBlock == 0) ranks_.push_back(static_cast<uint32_t>(words_.size()));
+      if (word == 0) continue;
+      SetBit(summary_, block);
+      words_.push_back(word);
+      continue;
+    }
+    for (; word != 0; word &= word - 1) {
+      list_.push_back(static_cast<Row>(block * kBlock + LowestBit(word)));
+    }
+  }
+}
+
+size_t MatchedRows::Place(size_t block) const {
+  const uint64_t before = summary_[block / kBlock] & ((uint64_t{1} << (block % kBlock)) - 1);
+  return ranks_[block / kBlock] + static_cast<size_t>(std::popcount(before));
+}
+
+bool MatchedRows::Contains(Row row) const {
+  if (listed_) return std::binary_search(list_.begin(), list_.end(), row);
+  const size_t block = row / kBlock;
+  return HasBit(summary_, block) && (words_[Place(block)] >> (row % kBlock) & 1) != 0;
+}
+
+void MatchedRows::Set(Row row, bool matched) {
+  if (listed_) {
+    const auto found = std::lower_bound(list_.begin(), list_.end(), row);
+    const bool there = found != list_.end() && *found == row;
+    if (there && !matched) list_.erase(found);
+    if (!there && matched) list_.insert(found, row);
+    return;  // A list that has grown is spread when it is built the next time.
+  }
+  const size_t block = row / kBlock;
+  const uint64_t bit = uint64_t{1} << (row % kBlock);
+  if (HasBit(summary_, block)) {
+    uint64_t& word = words_[Place(block)];
+    word = matched ? word | bit : word & ~bit;
+    return;
+  }
+  if (!matched) return;
+  while (ranks_.size() <= block / kBlock) {
+    ranks_.push_back(static_cast<uint32_t>(words_.size()));
+    summary_.push_back(0);
+  }
+  words_.insert(words_.begin() + static_cast<int64_t>(Place(block)), bit);
+  SetBit(summary_, block);
+  for (size_t i = block / kBlock + 1; i < ranks_.size(); ++i) ++ranks_[i];
+}
+
+size_t MatchedRows::bytes() const {
+  return list_.capacity() * sizeof(Row) + ranks_.capacity() * sizeof(uint32_t) +
+         (summary_.capacity() + words_.capacity()) * sizeof(uint64_t);
+}
+
+}  // namespace muster::sched
