@@ -176,9 +176,11 @@ absl::Status Validate(const RequestSpec& spec) {
         "ray.io/node-id=NAME in a label selector");
   }
   if (spec.is_group()) return ValidateGroup(spec);
-  if (spec.inside.has_value() && (spec.bundles != 1 || spec.inside->bundle < -1)) {
+  if (spec.inside.has_value() && (!spec.strategy.empty() || spec.inside->bundle < -1)) {
     return absl::InvalidArgumentError(
-        "a request inside a placement group has one bundle, and names one of the group's or any");
+        "a request inside a placement group names one of its bundles or any, and has no strategy "
+        "of "
+        "its own");
   }
   return Validate(spec.strategy);
 }

@@ -84,7 +84,8 @@ SchedulingClass* Cluster::MakeClass(uint64_t id, const SpecHandle& spec) {
   for (const Choice& choice : of->spec.choices) {
     of->selectors.push_back(index_.Acquire(choice.selector));
   }
-  if (of->spec.is_group() || of->spec.bundles > 1 || !of->spec.strategy.empty()) {
+  if (of->spec.inside) {  // It is placed in what its group has.
+  } else if (of->spec.is_group() || of->spec.bundles > 1 || !of->spec.strategy.empty()) {
     topology_.UseHierarchy();
     of->plan = MakeGroupPlan(of->spec, index_, topology_);
   }

@@ -87,6 +87,7 @@ std::string Text(const Requested& e) {
                       "}");
     }
   }
+  if (e.placed_shape >= 0) absl::StrAppend(&text, " placed_shape=", e.placed_shape);
   if (e.spec->inside) {
     absl::StrAppend(&text, " inside=", e.spec->inside->group.ToString(), "/",
                     e.spec->inside->bundle);

@@ -69,6 +69,9 @@ struct NodeLost {  // Also a drained node that has left. Its leases end: see Lea
 struct Requested {
   RequestId request{};
   SpecHandle spec{};
+  // Of a placement group that was placed before the head lost its memory: by which shape. Its
+  // bundles come back with their nodes, or are placed anew once they have been waited for.
+  int placed_shape = -1;
 };
 // Still waiting: forgotten. Already granted: every bundle is freed; a placement group's once what
 // runs inside it has ended, which is told so by Revoke.

@@ -77,7 +77,14 @@ bool Scheduler::Impl::GrewForOne(const SchedulingClass& of) const {
 }
 
 bool Scheduler::Impl::HasRoomNow(const SchedulingClass& of, const Request& head) const {
-  if (of.spec.inside) return FindInside(of, head.open).has_value();
+  if (of.spec.inside) {
+    if (of.spec.bundles == 1) return FindInside(of, head.open).has_value();
+    Impl* const self = const_cast<Impl*>(this);  // Tried, and given back.
+    Request trial{.id = head.id, .of = head.of, .open = head.open};
+    const bool room = self->TakeInside(of, trial);
+    if (room) self->GiveBackInside(trial);
+    return room;
+  }
   if (!of.shaped()) return HasRoomForAll(of, head.open, NodesFor(of.spec));
   return group_placer_.FindNow(*of.plan, head.open, cluster_.topology(), group_room_);
 }
@@ -206,6 +213,10 @@ std::optional<Scheduler::Impl::InsideRoom> Scheduler::Impl::FindInside(const Sch
       const auto room = rooms_.find({group->id, bundle});
       const Capacity left = room == rooms_.end() ? WholeRoom(*group, bundle) : room->second.left;
       if (!left.Fits(needs)) continue;
+      // Ranks fill the bundles in order, so that neighbours are neighbours.
+      if (of.spec.bundles > 1) {
+        return InsideRoom{.group = group, .bundle = bundle, .choice = choice};
+      }
       const Capacity::Score score = left.ScoreFor(needs);
       if (best && !(score < best_score)) continue;
       best = InsideRoom{.group = group, .bundle = bundle, .choice = choice};
@@ -218,20 +229,46 @@ std::optional<Scheduler::Impl::InsideRoom> Scheduler::Impl::FindInside(const Sch
 
 bool Scheduler::Impl::PlaceInside(SchedulingClass& of, Request& head) {
   if (of.blocked && grown_.empty()) return false;
-  const std::optional<InsideRoom> room = FindInside(of, head.open);
-  if (!room) return false;
+  if (!TakeInside(of, head)) return false;
   Dequeue(head);
-  BundleRoom& from = RoomOf(*room->group, room->bundle);
-  const Resources& needs = of.spec.choices[room->choice].resources;
-  const NodeId node = room->group->bundles[room->bundle].placement.node;
-  Bundle bundle{.state = Bundle::State::kRunning, .inside = room->bundle};
-  bundle.placement = {
-      .node = node, .choice = room->choice, .resources = needs, .devices = from.left.Take(needs)};
-  head.bundles.push_back(std::move(bundle));
-  from.children.emplace(head.id, 0);
-  cluster_.FindNode(node)->leases.emplace(head.id, 0);
   Granted(head);
   return true;
+}
+
+// Room for all its bundles, or nothing.
+bool Scheduler::Impl::TakeInside(const SchedulingClass& of, Request& request) {
+  while (static_cast<int>(request.bundles.size()) < of.spec.bundles) {
+    const std::optional<InsideRoom> room = FindInside(of, request.open);
+    if (!room) {
+      GiveBackInside(request);
+      return false;
+    }
+    BundleRoom& from = RoomOf(*room->group, room->bundle);
+    const Resources& needs = of.spec.choices[room->choice].resources;
+    const NodeId node = room->group->bundles[room->bundle].placement.node;
+    Bundle bundle{.state = Bundle::State::kRunning, .inside = room->bundle};
+    bundle.placement = {
+        .node = node, .choice = room->choice, .resources = needs, .devices = from.left.Take(needs)};
+    const int number = static_cast<int>(request.bundles.size());
+    request.bundles.push_back(std::move(bundle));
+    from.children.emplace(request.id, number);
+    cluster_.FindNode(node)->leases.emplace(request.id, number);
+  }
+  return true;
+}
+
+void Scheduler::Impl::GiveBackInside(Request& request) {
+  const RequestId group = request.of->spec.inside->group;
+  while (!request.bundles.empty()) {
+    const LeaseId lease{request.id, static_cast<int>(request.bundles.size()) - 1};
+    const Bundle& bundle = request.bundles.back();
+    const auto room = rooms_.find({group, bundle.inside});
+    room->second.left.Give(bundle.placement.resources, bundle.placement.devices);
+    room->second.children.erase(lease);
+    if (room->second.children.empty()) rooms_.erase(room);
+    cluster_.FindNode(bundle.placement.node)->leases.erase(lease);
+    request.bundles.pop_back();
+  }
 }
 
 bool Scheduler::Impl::AdoptInside(const HeldLease& held, Node& node, int& bundle) {

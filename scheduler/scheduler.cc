@@ -174,6 +174,12 @@ void Scheduler::Impl::On(const Requested& event) {
     }
   }
   Request& request = Add(event.request, event.spec);
+  if (event.spec->is_group() && event.placed_shape >= 0 &&
+      event.placed_shape < static_cast<int>(event.spec->shapes.size())) {
+    request.shape = event.placed_shape;
+    request.bundles.resize(static_cast<size_t>(BundlesOf(*event.spec, request.shape)));
+    return WaitForMissing(request);
+  }
   new_waiting_ = &request;
   Enqueue(request);
 }

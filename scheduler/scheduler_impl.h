@@ -102,6 +102,8 @@ class Scheduler::Impl {
     int choice = 0;
   };
   std::optional<InsideRoom> FindInside(const SchedulingClass& of, int open) const;
+  bool TakeInside(const SchedulingClass& of, Request& request);
+  void GiveBackInside(Request& request);
   bool HasRoomNow(const SchedulingClass& of, const Request& head) const;
   bool GrewForOne(const SchedulingClass& of) const;
   void PlaceAt(Request& request, int number, const Room& room);

@@ -278,8 +278,10 @@ absl::Status Scheduler::Impl::LoadRequest(const SnapshotRequest& from) {
       return Wrong(name, " bundle ", i, ": ", status.message());
     }
   }
-  if (!request.Has(Bundle::State::kRunning) && !request.broken && !request.closing)
+  if (!request.Has(Bundle::State::kRunning) && !request.broken && !request.closing &&
+      !(spec.is_group() && from.adopt_by)) {
     return Wrong(name, ": none of its bundles runs");
+  }
   if (from.adopt_by) {
     if (!request.Has(Bundle::State::kMissing))
       return Wrong(name, ": adopt_by, but none is missing");

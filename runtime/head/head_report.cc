@@ -42,6 +42,7 @@ v1::StatusReply HeadCore::Status(absl::Time now) const {
     node.set_pid(found->second.hello.pid());
     node.set_host_id(found->second.hello.host_id());
   }
+  ReportGroups(now, reply);
   for (const sched::WaitingClass& waiting : scheduler_.Waiting(now)) {
     v1::WaitingStatus& row = *reply.add_waiting();
     row.set_class_name(waiting.spec.name);

@@ -281,6 +281,7 @@ template <typename A>
 void Fields(A& a, In<A, sched::Requested>& event) {
   a("request", event.request);
   a("spec", event.spec);
+  a("placed_shape", event.placed_shape, -1);
 }
 template <typename A>
 void Fields(A& a, In<A, sched::RequestCancelled>& event) {

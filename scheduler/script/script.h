@@ -14,7 +14,8 @@
 //   request id=1 bundles=[{key: text, ...} [count=4 cpus= gpus= memory= resource.NAME=
 //                          choices=[...]], ...] [strategy=[...] else=[bundles=[...] [strategy=[...]
 //                          after= advance_on=], ...] priority= on_infeasible= name= owner=]
-//                                        a placement group; else= has its other shapes
+//                                        a placement group; else= has its other shapes, and
+//                                        placed_shape=0 says that it was placed before a restart
 //   finish id=1 [bundle=0]               and: block id=1 [bundle=0], unblock id=1 [bundle=0]
 //   cancel id=1
 //   explain id=1                         prints what `muster explain` does

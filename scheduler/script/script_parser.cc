@@ -399,10 +399,12 @@ class ScriptParser {
   absl::Status ParseStatement(absl::string_view verb, const ScriptFields& fields,
                               ScriptStatement& statement) {
     if (verb == "request") {
-      MUSTER_RETURN_IF_ERROR(fields.Allow(SpecFieldsAnd({})));
+      MUSTER_RETURN_IF_ERROR(fields.Allow(SpecFieldsAnd({"placed_shape"})));
       Requested requested;
       MUSTER_ASSIGN_OR_RETURN(requested.request.value, fields.Id("id"));
       MUSTER_ASSIGN_OR_RETURN(requested.spec, ParseSpec(fields));
+      MUSTER_ASSIGN_OR_RETURN(requested.placed_shape,
+                              fields.Int("placed_shape", -1, -1, kChoicesMax - 1));
       statement.what = std::move(requested);
       return absl::OkStatus();
     }
