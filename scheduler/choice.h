@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -12,8 +13,10 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "scheduler/ids.h"
 #include "scheduler/label_selector.h"
 #include "scheduler/resources.h"
+#include "scheduler/strategy.h"
 
 namespace muster::sched {
 
@@ -46,6 +49,51 @@ struct Choice {
   }
 };
 
+// One bundle of a placement group: what it needs, by its choices in order. They are all open: what
+// waits and falls back is the group, see GroupShape.
+struct BundleSpec {
+  std::vector<Choice> choices{};  // At least one; `after` and `advance_on` mean nothing here.
+
+  friend bool operator==(const BundleSpec& a, const BundleSpec& b) {
+    return a.choices == b.choices;
+  }
+  template <typename H>
+  friend H AbslHashValue(H h, const BundleSpec& b) {
+    return H::combine(std::move(h), b.choices);
+  }
+};
+
+// One way to have a placement group, as a whole.
+struct GroupShape {
+  std::vector<BundleSpec> bundles{};            // At least one.
+  Strategy strategy{};                          // Empty: pack.
+  absl::Duration after = absl::ZeroDuration();  // As of a choice.
+  uint8_t advance_on = kDefaultAdvanceOn;
+
+  friend bool operator==(const GroupShape& a, const GroupShape& b) {
+    return std::tie(a.bundles, a.strategy, a.after, a.advance_on) ==
+           std::tie(b.bundles, b.strategy, b.after, b.advance_on);
+  }
+  template <typename H>
+  friend H AbslHashValue(H h, const GroupShape& s) {
+    return H::combine(std::move(h), s.bundles, s.strategy, s.after, s.advance_on);
+  }
+};
+
+// A request that is placed in what a placement group has reserved.
+struct InsideGroup {
+  RequestId group{};
+  int bundle = -1;  // -1: any.
+
+  friend bool operator==(InsideGroup a, InsideGroup b) {
+    return a.group == b.group && a.bundle == b.bundle;
+  }
+  template <typename H>
+  friend H AbslHashValue(H h, InsideGroup i) {
+    return H::combine(std::move(h), i.group, i.bundle);
+  }
+};
+
 // The node that a request wants, by name. Hard: that node or none. Soft: there, by any open choice,
 // where it has room now, else elsewhere.
 struct NodeAffinity {
@@ -66,7 +114,13 @@ struct NodeAffinity {
 struct RequestSpec {
   std::vector<Choice> choices{};  // At least one.
   int bundles = 1;                // Equal bundles, each with these choices, placed all or none.
-  int priority = 0;               // Higher comes first.
+  // How the equal bundles lie to each other. Empty: anywhere, as single requests would.
+  Strategy strategy{};
+  // A placement group: its shapes, in order of preference. Made by GroupSpec(), which makes the
+  // choices too: choice i is the sum of shape i, and `bundles` is 1.
+  std::vector<GroupShape> shapes{};
+  std::optional<InsideGroup> inside{};
+  int priority = 0;  // Higher comes first.
   bool fail_if_infeasible = false;
   NodeAffinity affinity{};
   // Nodes, by name and in order, that failed this work: others are tried first, by all open
@@ -83,23 +137,29 @@ struct RequestSpec {
   std::string owner{};
 
   friend bool operator==(const RequestSpec& a, const RequestSpec& b) {
-    return std::tie(a.bundles, a.priority, a.fail_if_infeasible, a.affinity, a.avoid, a.name,
-                    a.owner, a.choices) == std::tie(b.bundles, b.priority, b.fail_if_infeasible,
-                                                    b.affinity, b.avoid, b.name, b.owner,
-                                                    b.choices) &&
-           std::tie(a.tenant, a.job, a.expected_duration, a.preemptible) ==
-               std::tie(b.tenant, b.job, b.expected_duration, b.preemptible);
+    const auto tied = [](const RequestSpec& s) {
+      return std::tie(s.bundles, s.priority, s.fail_if_infeasible, s.affinity, s.avoid, s.name,
+                      s.owner, s.choices, s.strategy, s.shapes, s.inside, s.tenant, s.job,
+                      s.expected_duration, s.preemptible);
+    };
+    return tied(a) == tied(b);
   }
   template <typename H>
   friend H AbslHashValue(H h, const RequestSpec& s) {
     return H::combine(std::move(h), s.bundles, s.priority, s.fail_if_infeasible, s.affinity,
-                      s.avoid, s.name, s.owner, s.choices, s.tenant, s.job, s.expected_duration,
-                      s.preemptible);
+                      s.avoid, s.name, s.owner, s.choices, s.strategy, s.shapes,
+                      s.inside.has_value(), s.inside.value_or(InsideGroup{}), s.tenant, s.job,
+                      s.expected_duration, s.preemptible);
   }
+  bool is_group() const { return !shapes.empty(); }  // A placement group.
 };
+
+// The spec of a placement group; name, owner, priority and the like are the caller's to set.
+RequestSpec GroupSpec(std::vector<GroupShape> shapes);
 
 inline constexpr int kChoicesMax = 64;
 inline constexpr int kBundlesMax = 100'000;
+inline constexpr int kGroupBundlesMax = 10'000;  // Of one shape of a placement group.
 inline constexpr int kAvoidedNodesMax = 8;
 inline constexpr int kTenantNameMax = 128;  // Bytes, of a tenant, a job and a quota.
 

@@ -30,7 +30,8 @@ Node* Cluster::AddNode(NodeId id, const std::string& name, const Labels& labels,
   by_name_.emplace(node->name, node);
   index_.Add(node, WithAliases(labels));
   feasibility_.Came(*node);
-  ++topology_;
+  ++nodes_version_;
+  topology_.NodesChanged(/*grew=*/true);
   return node;
 }
 
@@ -39,7 +40,8 @@ void Cluster::Relabel(Node* node, const Labels& labels) {
   index_.Relabel(node, WithAliases(labels));
   feasibility_.Gone(*node);
   feasibility_.Came(*node);
-  ++topology_;
+  ++nodes_version_;
+  topology_.NodesChanged(/*grew=*/false);
 }
 
 void Cluster::RemoveNode(Node* node) {
@@ -49,9 +51,10 @@ void Cluster::RemoveNode(Node* node) {
   index_.Remove(node);
   EraseById(sorted_, node);
   feasibility_.Gone(*node);
-  ++topology_;
+  ++nodes_version_;
   const auto named = by_name_.find(node->name);
   if (named != by_name_.end() && named->second == node) by_name_.erase(named);
+  topology_.NodesChanged(/*grew=*/false);
   view.state = NodeState::kLost;
   lost_.push_back(std::move(view));
   if (lost_.size() > static_cast<size_t>(lost_nodes_kept_)) lost_.pop_front();
@@ -91,6 +94,11 @@ SchedulingClass* Cluster::MakeClass(uint64_t id, const SpecHandle& spec) {
   for (const Choice& choice : of->spec.choices) {
     of->selectors.push_back(index_.Acquire(choice.selector));
   }
+  if (of->spec.inside) {  // It is placed in what its group has.
+  } else if (of->spec.is_group() || of->spec.bundles > 1 || !of->spec.strategy.empty()) {
+    topology_.UseHierarchy();
+    of->plan = MakeGroupPlan(of->spec, index_, topology_);
+  }
   return of;
 }
 
@@ -122,6 +130,7 @@ void Cluster::DropIdleClasses() {
     idle_.erase(idle_.begin());
     feasibility_.Forget(*oldest);
     for (const int selector : oldest->selectors) index_.Release(selector);
+    if (oldest->plan != nullptr) ReleaseGroupPlan(*oldest->plan, index_, topology_);
     class_of_spec_.erase(oldest->handle);
     classes_.erase(oldest->id);
   }
@@ -132,6 +141,7 @@ void Cluster::CheckInvariants() const {
   MUSTER_CHECK(std::is_sorted(sorted_.begin(), sorted_.end(),
                               [](const Node* a, const Node* b) { return a->id < b->id; }));
   index_.CheckInvariants(sorted_);
+  topology_.CheckInvariants(sorted_);
   MUSTER_CHECK(idle_.size() <= static_cast<size_t>(idle_classes_kept_));
   MUSTER_CHECK(class_of_spec_.size() == classes_.size());
   for (const auto& [id, of] : classes_) {

@@ -20,13 +20,16 @@
 #include "scheduler/node.h"
 #include "scheduler/scheduling_class.h"
 #include "scheduler/selector_index.h"
+#include "scheduler/topology.h"
 
 namespace muster::sched {
 
 class Cluster {
  public:
-  Cluster(int lost_nodes_kept, int idle_classes_kept)
-      : lost_nodes_kept_(lost_nodes_kept), idle_classes_kept_(idle_classes_kept) {}
+  Cluster(int lost_nodes_kept, int idle_classes_kept, std::vector<std::string> hierarchy)
+      : lost_nodes_kept_(lost_nodes_kept),
+        idle_classes_kept_(idle_classes_kept),
+        topology_(std::move(hierarchy)) {}
 
   Node* FindNode(NodeId id) const;               // Null: not there, or lost.
   Node* FindNode(absl::string_view name) const;  // Names are unique: the head sees to it.
@@ -49,7 +52,16 @@ class Cluster {
   const SelectorIndex& index() const { return index_; }
   Feasibility& feasibility() { return feasibility_; }
   const Feasibility& feasibility() const { return feasibility_; }
-  uint64_t topology() const { return topology_; }  // Another number after each change of nodes.
+  uint64_t nodes_version() const {
+    return nodes_version_;
+  }  // Another number after each change of nodes.
+  // Told of each change of what is free of a node or whether it may be used.
+  Topology& topology() { return topology_; }
+  // Up to date.
+  const Topology& topology() const {
+    topology_.Refresh(sorted_);
+    return topology_;
+  }
   const absl::btree_map<uint64_t, std::unique_ptr<SchedulingClass>>& classes() const {
     return classes_;
   }
@@ -83,9 +95,10 @@ class Cluster {
   absl::flat_hash_map<NodeId, std::unique_ptr<Node>> nodes_;
   std::vector<Node*> sorted_;
   Feasibility feasibility_{index_, sorted_};
-  uint64_t topology_ = 1;
+  uint64_t nodes_version_ = 1;
   absl::flat_hash_map<absl::string_view, Node*> by_name_;  // The text is the node's.
   std::deque<NodeView> lost_;                              // Oldest loss first.
+  mutable Topology topology_;                              // Brought up to date when it is asked.
 
   absl::btree_map<uint64_t, std::unique_ptr<SchedulingClass>> classes_;
   absl::flat_hash_map<SpecHandle, SchedulingClass*> class_of_spec_;

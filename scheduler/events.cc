@@ -79,6 +79,25 @@ std::string Text(const Requested& e) {
                     Quoted(ToText(choice.resources)), " after=", absl::FormatDuration(choice.after),
                     " advance_on=", AdvanceOnToText(choice.advance_on));
   }
+  if (!e.spec->strategy.empty())
+    absl::StrAppend(&text, " strategy=[", ToText(e.spec->strategy), "]");
+  for (const GroupShape& shape : e.spec->shapes) {
+    absl::StrAppend(&text, " shape={", ToText(shape.strategy), "}");
+    for (const BundleSpec& bundle : shape.bundles) {
+      absl::StrAppend(&text, " {",
+                      absl::StrJoin(bundle.choices, ", ",
+                                    [](std::string* out, const Choice& c) {
+                                      absl::StrAppend(out, "{", c.selector.ToString(), "} ",
+                                                      Quoted(ToText(c.resources)));
+                                    }),
+                      "}");
+    }
+  }
+  if (e.placed_shape >= 0) absl::StrAppend(&text, " placed_shape=", e.placed_shape);
+  if (e.spec->inside) {
+    absl::StrAppend(&text, " inside=", e.spec->inside->group.ToString(), "/",
+                    e.spec->inside->bundle);
+  }
   return text;
 }
 std::string Text(const RequestCancelled& e) {
@@ -98,13 +117,15 @@ std::string Text(const QuotaRemoved& e) { return absl::StrCat("quota_removed nam
 std::string Text(const Tick&) { return "tick"; }
 
 std::string Text(const Grant& a) {
+  const std::string how = absl::StrCat(a.shape > 0 ? absl::StrCat(" shape=", a.shape) : "",
+                                       a.level > 0 ? absl::StrCat(" level=", a.level) : "");
   if (a.placements.size() == 1) {
-    return absl::StrCat("grant request=", a.request.ToString(), " ", Where(a.placements[0]));
+    return absl::StrCat("grant request=", a.request.ToString(), " ", Where(a.placements[0]), how);
   }
   std::string text;
   for (size_t i = 0; i < a.placements.size(); ++i) {
     absl::StrAppend(&text, i == 0 ? "" : "\n", "grant ", Lease(a.request, static_cast<int>(i)), " ",
-                    Where(a.placements[i]));
+                    Where(a.placements[i]), how);
   }
   return text;
 }
@@ -144,6 +165,8 @@ std::string ToString(LeavingReason reason) {
       return "recalled";
     case LeavingReason::kReturnToPreferred:
       return "return_to_preferred";
+    case LeavingReason::kGroupEnded:
+      return "group_ended";
   }
   return "";
 }

@@ -22,7 +22,7 @@ namespace muster::sched {
 // What one bundle of a request (a lease of one rank; a plain request has one bundle) holds.
 struct Placement {
   NodeId node{};
-  int choice = 0;         // Index into the request's choices.
+  int choice = 0;         // Index into the request's choices; of a placement group, the bundle's.
   Resources resources{};  // What is held: the choice's own shape.
   GpuShares devices{};    // Which devices, by index on the node, lowest first.
 };
@@ -39,6 +39,8 @@ struct HeldLease {
   int bundle = 0;
   SpecHandle spec{};      // As it was asked for, so that losses can be reported in the same words.
   Placement placement{};  // `node` is the joining one.
+  int shape = 0;          // Of a placement group: by which it was placed, and by which level.
+  int level = 0;
 };
 struct NodeJoined {  // Ignored if a node with this id is there; a lost node may join again.
   NodeId node{};
@@ -68,11 +70,18 @@ struct NodeLost {  // Also a drained node that has left. Its leases end: see Lea
 struct Requested {
   RequestId request{};
   SpecHandle spec{};
+  // Of a placement group that was placed before the head lost its memory: by which shape. Its
+  // bundles come back with their nodes, or are placed anew once they have been waited for.
+  int placed_shape = -1;
 };
-struct RequestCancelled {  // Still waiting: forgotten. Already granted: every bundle is freed.
+// Still waiting: forgotten. Already granted: every bundle is freed; a placement group's once what
+// runs inside it has ended, which is told so by Revoke.
+struct RequestCancelled {
   RequestId request{};
 };
-struct LeaseFinished {  // One bundle of a granted request gives its resources back.
+// One bundle of a granted request gives its resources back. A placement group goes on: the bundle
+// is placed anew.
+struct LeaseFinished {
   RequestId request{};
   int bundle = 0;
 };
@@ -110,9 +119,14 @@ struct Event {
 
 // --- Actions ---
 
-struct Grant {  // All bundles at once, in order: placements.size() == spec.bundles.
+// All bundles at once, in order: placements.size() == spec.bundles, or of a placement group the
+// bundles of its shape. A placement group's is said again, whole, once what it lost has been placed
+// anew; the bundles that were not said to be lost are where they were.
+struct Grant {
   RequestId request{};
   absl::InlinedVector<Placement, 1> placements{};
+  int shape = 0;  // By which shape and level of the strategy; 0 where there are none.
+  int level = 0;
 };
 // No node there now could ever satisfy the request, by any choice. With fail_if_infeasible the
 // request is then gone; otherwise it goes on waiting, and this is said once per spell of
@@ -129,7 +143,8 @@ struct Rejected {  // The request is not queued; `reason` names the bound or the
 // The node is gone with this bundle; other bundles of the request go on. Also said of every bundle
 // of a request whose other bundles did not come back (SchedulerConfig::adoption_timeout): the
 // request is gone, and what still runs of it is to be stopped; `node` is 0 for a bundle that was
-// never seen.
+// never seen. Of a placement group also said of the bundles that it gives up to be placed anew as a
+// whole; the request goes on, and is granted again.
 struct LeaseLost {
   RequestId request{};
   int bundle = 0;
@@ -143,6 +158,7 @@ enum class LeavingReason {
   kPreempted,          // Work of higher priority needs what it holds.
   kRecalled,           // Its time slice is over, and others wait.
   kReturnToPreferred,  // An earlier choice of its own has room again.
+  kGroupEnded,         // It runs inside a placement group that was removed or is placed anew.
 };
 std::string ToString(LeavingReason reason);  // "preempted"
 

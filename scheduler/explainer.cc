@@ -168,6 +168,7 @@ struct Survey {
   std::vector<const Node*> excluded;  // By labels.
   std::vector<const Node*> draining;
   std::vector<const Node*> unreachable;
+  std::vector<const Node*> set_aside;  // For a group that waits; see reservation.h.
   std::vector<const Node*> too_small;  // Even empty.
   std::vector<const Node*> busy;
   std::vector<const Node*> avoided;  // With room.
@@ -192,6 +193,8 @@ Survey Look(const Cluster& cluster, const SchedulingClass& of, int choice) {
       survey.draining.push_back(node);
     } else if (!node->reachable) {
       survey.unreachable.push_back(node);
+    } else if (node->set_aside && node->free.Fits(needs)) {
+      survey.set_aside.push_back(node);
     } else if (!node->free.Fits(needs)) {
       survey.busy.push_back(node);
     } else if (IsAvoided(of.spec, *node)) {
@@ -272,6 +275,7 @@ std::string WhyOf(const Cluster& cluster, const SchedulingClass& of, int choice,
     };
     standing(survey.draining, "draining");
     standing(survey.unreachable, "unreachable");
+    standing(survey.set_aside, "set aside for an older group");
     standing(survey.avoided, "avoided: it has room, but failed before");
     if (survey.busy.size() == 1) {
       const Node& node = *survey.busy[0];
@@ -459,6 +463,7 @@ std::string ShortWhy(const Cluster& cluster, const Request& request, absl::Time 
           part(survey.busy.size(), "busy");
           part(survey.draining.size(), "draining");
           part(survey.unreachable.size(), "unreachable");
+          part(survey.set_aside.size(), "set aside");
           part(survey.avoided.size(), "avoided");
           part(survey.too_small.size(), "too small");
           if (parts.empty()) parts.push_back("not room for all bundles");
@@ -472,10 +477,11 @@ std::string WhereText(const Cluster& cluster, const Request& request, int bundle
   const Placement& placement = request.bundles[bundle].placement;
   const Node* const node = cluster.FindNode(placement.node);
   std::string text;
-  if (request.of->spec.bundles > 1) text = absl::StrCat("bundle ", bundle, ": ");
+  const RequestSpec& spec = request.of->spec;
+  if (spec.bundles > 1 || spec.is_group()) text = absl::StrCat("bundle ", bundle, ": ");
   absl::StrAppend(&text, node == nullptr ? placement.node.ToString() : node->name, ", choice ",
                   placement.choice + 1, " (",
-                  ToText(request.of->spec.choices[placement.choice].selector), ")");
+                  ToText(ChoiceOf(spec, request.shape, bundle, placement.choice).selector), ")");
   if (!placement.devices.empty()) {
     absl::StrAppend(&text, placement.devices.size() == 1 ? ", GPU " : ", GPUs ",
                     absl::StrJoin(placement.devices, ", ", [](std::string* out, GpuShare share) {

@@ -39,6 +39,10 @@ bool Feasibility::IsPossible(const SchedulingClass& of, int choice) const {
 void Feasibility::Watch(SchedulingClass& of) {
   if (of.watched) return;
   of.watched = true;
+  if (!of.counted()) {  // The scheduler looks by itself when nodes have changed.
+    uncounted_.emplace(of.id, &of);
+    return;
+  }
   if (IsCounted(of)) {
     std::fill(of.nodes_for_choice.begin(), of.nodes_for_choice.end(), 0);
     std::fill(of.bundles_for_open.begin(), of.bundles_for_open.end(), 0);
@@ -54,6 +58,7 @@ void Feasibility::Unwatch(SchedulingClass& of) {
   if (!of.watched) return;
   of.watched = false;
   counted_.erase(of.id);
+  uncounted_.erase(of.id);
   // Nobody tells it of new nodes from now on.
   if (lacking_.erase(of.id) > 0) of.witnessed = false;
 }
@@ -95,6 +100,7 @@ void Feasibility::SetWitness(SchedulingClass& of, int choice, Node* node) {
 }
 
 void Feasibility::Came(Node& node) {
+  for (const auto& [id, of] : uncounted_) Note(*of);
   for (const auto& [id, of] : counted_) {
     of->Count(node, +1);
     Note(*of);
@@ -118,6 +124,7 @@ void Feasibility::Going(Node& node) {
 }
 
 void Feasibility::Gone(Node& node) {
+  for (const auto& [id, of] : uncounted_) Note(*of);
   const auto found = stands_for_.find(&node);
   if (found == stands_for_.end()) return;
   const std::vector<SchedulingClass*> classes = std::move(found->second);
@@ -152,6 +159,7 @@ std::vector<SchedulingClass*> Feasibility::TakeChanged() {
 
 void Feasibility::CheckInvariants(const SchedulingClass& of) const {
   MUSTER_CHECK(of.watched);
+  if (!of.counted()) return;
   SchedulingClass fresh(0, of.handle);
   fresh.selectors = of.selectors;
   for (const Node* node : nodes_) fresh.Count(*node, +1);

@@ -3,8 +3,9 @@
 //
 // A plain class has a witness for each choice, a node that could hold it: a node that comes is
 // looked at only for classes that lack one, a node that goes or changes only for those it stood
-// for. Of requests with several bundles, or with a node that they want or avoid, bundles are
-// counted over all nodes.
+// for. Placement groups, strategies and what runs inside a group are looked up by the scheduler,
+// when it hears that nodes have changed. Of other requests with several bundles, or with a node
+// that they want or avoid, bundles are counted over all nodes.
 //
 // Cost: a node that comes, changes or goes, O(waiting classes that are infeasible or counted); a
 // class that begins to wait, its choices, or O(nodes) where it is counted. Thread-safety: none.
@@ -54,7 +55,8 @@ class Feasibility {
   const SelectorIndex& index_;
   const std::vector<Node*>& nodes_;
   absl::btree_map<uint64_t, SchedulingClass*> counted_;
-  absl::btree_map<uint64_t, SchedulingClass*> lacking_;  // Plain ones for which new nodes matter.
+  absl::btree_map<uint64_t, SchedulingClass*> uncounted_;  // SchedulingClass::counted() is false.
+  absl::btree_map<uint64_t, SchedulingClass*> lacking_;    // Plain ones for which new nodes matter.
   absl::flat_hash_map<const Node*, std::vector<SchedulingClass*>> stands_for_;  // Some no longer.
   std::vector<SchedulingClass*> changed_;
 };

@@ -127,7 +127,8 @@ struct alignas(64) Node {
   Node(const Node&) = delete;
   Node& operator=(const Node&) = delete;
 
-  bool usable() const { return reachable && !draining && closed == 0; }  // May get something new.
+  // May get something new.
+  bool usable() const { return reachable && !draining && closed == 0 && !set_aside; }
   NodeState state() const;
   NodeView View() const;
 
@@ -153,6 +154,8 @@ struct alignas(64) Node {
   const NodeResources& total = shape.total;
   const Capacity& empty = shape.empty;
   std::optional<absl::Time> deadline;
+  int topology_slot = -1;  // Kept by Topology.
+  bool set_aside = false;  // For a group that waits; see reservation.h.
 };
 
 }  // namespace muster::sched

@@ -43,8 +43,7 @@ struct Courses {
 
 class Meter {
  public:
-  Meter(absl::Time begin, absl::Time end)
-      : step_((end - begin) / kSamples), next_(begin + step_) {}
+  Meter(absl::Time begin, absl::Time end) : step_((end - begin) / kSamples), next_(begin + step_) {}
 
   // Before an event at `at`: what was true until then.
   void Until(absl::Time at, const Scheduler& scheduler) {

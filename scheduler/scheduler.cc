@@ -32,7 +32,7 @@ absl::Time Scheduler::Impl::NextTick() const {
   absl::Time next = absl::InfiniteFuture();
   if (!timers_.empty()) next = std::min(next, timers_.begin()->first.first);
   if (!adoptions_.empty()) next = std::min(next, adoptions_.begin()->first);
-  next = std::min({next, leaving_.NextDue(), NextSlice()});
+  next = std::min({next, leaving_.NextDue(), NextSlice(), ReservationTick()});
   if (waiting_ > 0 && InGrace()) next = std::min(next, GraceEnd());
   return next;
 }
@@ -52,6 +52,16 @@ void Scheduler::Impl::GiveUpAdoptions() {
   while (!adoptions_.empty() && adoptions_.begin()->first <= now_) {
     Request& request = *Find(adoptions_.begin()->second);
     StopWaitingForMissing(request);
+    if (request.of->spec.is_group()) {
+      for (Bundle& bundle : request.bundles) {
+        if (bundle.state != Bundle::State::kMissing) continue;
+        bundle.state = Bundle::State::kEnded;
+        actions_->push_back(LeaseLost{
+            .request = request.id, .bundle = static_cast<int>(&bundle - request.bundles.data())});
+      }
+      MarkBroken(request);
+      continue;
+    }
     for (int bundle = 0; bundle < request.of->spec.bundles; ++bundle) {
       const NodeId node = request.bundles[bundle].placement.node;
       if (request.bundles[bundle].state == Bundle::State::kEnded) continue;
@@ -70,7 +80,12 @@ void Scheduler::Impl::On(const NodeJoined& event) {
   topology_changed_ = true;
   tenants_.AddTotal(node->total, +1);
   quotas_.AddNode(*node);
-  for (const HeldLease& held : event.held) Adopt(held, *node);
+  for (const HeldLease& held : event.held) {
+    if (!held.spec->inside) Adopt(held, *node);
+  }
+  for (const HeldLease& held : event.held) {
+    if (held.spec->inside) Adopt(held, *node);
+  }
   Grew(*node);
 }
 
@@ -79,6 +94,7 @@ void Scheduler::Impl::On(const NodeChanged& event) {
   if (node == nullptr || Labels(node->labels) == WithAliases(event.labels)) return;
   ChargeAgain(*node, -1);
   quotas_.RemoveNode(node->id);
+  ReservedNodeChanged(*node);
   cluster_.Relabel(node, event.labels);
   quotas_.AddNode(*node);
   ChargeAgain(*node, +1);
@@ -89,15 +105,19 @@ void Scheduler::Impl::On(const NodeChanged& event) {
 void Scheduler::Impl::On(const NodeReachable& event) {
   Node* const node = cluster_.FindNode(event.node);
   if (node == nullptr || node->reachable == event.reachable) return;
+  ReservedNodeChanged(*node);
   node->reachable = event.reachable;
   if (!event.reachable) DropHoldsOn(*node);
+  cluster_.topology().Update(*node);
   Grew(*node);
 }
 
 void Scheduler::Impl::On(const NodeDraining& event) {
   Node* const node = cluster_.FindNode(event.node);
   if (node == nullptr) return;
+  ReservedNodeChanged(*node);
   node->draining = true;
+  cluster_.topology().Update(*node);
   node->deadline = event.deadline;
   DropHoldsOn(*node);
 }
@@ -105,6 +125,17 @@ void Scheduler::Impl::On(const NodeDraining& event) {
 void Scheduler::Impl::On(const NodeLost& event) {
   Node* const node = cluster_.FindNode(event.node);
   if (node == nullptr) return;
+  ReservedNodeChanged(*node);
+  // First what runs inside placement groups, so that nothing is left in their bundles.
+  const std::vector<LeaseId> leases(node->leases.begin(), node->leases.end());
+  for (const LeaseId& lease : leases) {
+    Request& request = *Find(lease.first);
+    if (request.bundles[lease.second].inside < 0) continue;
+    EndBundle(request, lease.second);
+    actions_->push_back(
+        LeaseLost{.request = request.id, .bundle = lease.second, .node = event.node});
+    ForgetIfEnded(request);
+  }
   while (!node->leases.empty()) {
     const LeaseId lease = *node->leases.begin();  // In order of request and bundle.
     Request& request = *Find(lease.first);
@@ -118,6 +149,7 @@ void Scheduler::Impl::On(const NodeLost& event) {
   EraseById(changed_nodes_, node);
   tenants_.AddTotal(node->total, -1);
   quotas_.RemoveNode(node->id);
+  EraseById(regrown_, node);
   cluster_.RemoveNode(node);
   topology_changed_ = true;
 }
@@ -150,10 +182,25 @@ void Scheduler::Impl::On(const Requested& event) {
                                         "again later")});
     return;
   }
+  if (event.spec->inside) {
+    const Request* const group = Find(event.spec->inside->group);
+    if (group == nullptr || !group->of->spec.is_group() || group->removed) {
+      actions_->push_back(Infeasible{
+          .request = event.request, .failed = true, .reason = "its placement group is not there"});
+      return;
+    }
+  }
   Request& request = Add(event.request, event.spec);
+  if (event.spec->is_group() && event.placed_shape >= 0 &&
+      event.placed_shape < static_cast<int>(event.spec->shapes.size())) {
+    request.shape = event.placed_shape;
+    request.bundles.resize(static_cast<size_t>(BundlesOf(*event.spec, request.shape)));
+    return WaitForMissing(request);
+  }
   // Nothing that waits could be placed now, so it takes nothing from an older one.
-  if (PlainOrder() && holds_.empty() && quotas_.empty() && !request.of->waits() &&
-      request.of->spec.bundles == 1 && !IsConstrained(request.of->spec)) {
+  if (PlainOrder() && holds_.empty() && quotas_.empty() && reservation_.group == RequestId{} &&
+      !request.of->waits() && request.of->spec.bundles == 1 && request.of->counted() &&
+      !IsConstrained(request.of->spec)) {
     request.open = request.of->open_at_first();
     if (PlaceOne(*request.of, request)) return;
     request.of->blocked = !config_.sharing.preemption;  // Else it is tried again, with victims.
@@ -166,6 +213,7 @@ void Scheduler::Impl::On(const Requested& event) {
 void Scheduler::Impl::On(const RequestCancelled& event) {
   Request* const request = Find(event.request);
   if (request == nullptr) return;
+  if (request->of->spec.is_group()) return RemoveGroup(*request);
   if (!request->granted()) Dequeue(*request);
   for (size_t bundle = 0; bundle < request->bundles.size(); ++bundle) {
     if (request->bundles[bundle].state == Bundle::State::kRunning) {
@@ -179,6 +227,10 @@ void Scheduler::Impl::On(const LeaseFinished& event) {
   Request* const request = Find(event.request);
   const Bundle* const bundle = Running(request, event.bundle);
   if (bundle == nullptr) return;
+  if (request->of->spec.is_group()) {
+    GiveUp(*request, event.bundle, "its bundle was taken away");
+    return MarkBroken(*request);
+  }
   if (!bundle->adopted) request->of->durations.Add(now_ - (request->since + request->waited));
   EndBundle(*request, event.bundle);
   ForgetIfEnded(*request);
@@ -187,6 +239,15 @@ void Scheduler::Impl::On(const LeaseFinished& event) {
 void Scheduler::Impl::On(const LeaseBlocked& event) {
   Bundle* const bundle = Running(Find(event.request), event.bundle);
   if (bundle == nullptr || bundle->blocked == event.blocked) return;
+  if (bundle->inside >= 0) {  // It lends to others inside its bundle.
+    const InsideGroup inside = *Find(event.request)->of->spec.inside;
+    bundle->blocked = event.blocked;
+    bundle->may_overcommit = bundle->may_overcommit || !event.blocked;
+    const int64_t lent =
+        event.blocked ? bundle->placement.resources.cpus : -bundle->placement.resources.cpus;
+    RoomOf(*Find(inside.group), bundle->inside).left.AddCpus(lent);
+    return WakeInside(inside.group);
+  }
   Node& node = *cluster_.FindNode(bundle->placement.node);
   const int64_t cpus = bundle->placement.resources.cpus;
   bundle->blocked = event.blocked;
@@ -228,9 +289,10 @@ Request& Scheduler::Impl::Add(RequestId id, const SpecHandle& spec) {
   slot->since = now_;
   slot->opened_at = now_;
   const RequestSpec& kept = slot->of->spec;
-  if (!kept.avoid.empty() && !kept.affinity.hard()) {
+  if (!kept.avoid.empty() && !kept.affinity.hard() && slot->of->counted()) {
     slot->avoids_until = now_ + config_.avoid_for;
   }
+  if (kept.inside) ++inside_[kept.inside->group][slot->of->id];
   return *slot;
 }
 
@@ -239,7 +301,12 @@ void Scheduler::Impl::Forget(Request& request) {
   StopWaitingForMissing(request);
   if (new_waiting_ == &request) new_waiting_ = nullptr;
   SchedulingClass* const of = request.of;
-  if (!granted_since_.empty() && request.granted()) {
+  if (of->spec.inside) {
+    const auto group = inside_.find(of->spec.inside->group);
+    if (--group->second[of->id] == 0) group->second.erase(of->id);
+    if (group->second.empty()) inside_.erase(group);
+  }
+  if (!granted_since_.empty() && !request.bundles.empty()) {
     granted_since_.erase({request.granted_at(), request.id});
   }
   if (of->requests == 1) {  // Its last.
@@ -257,6 +324,7 @@ void Scheduler::Impl::Enqueue(Request& request) {
   SchedulingClass& of = *request.of;
   of.Push(&request);
   ++waiting_;
+  RefreshFeasible(of);
   of.OpenByTime(now_);  // Choices without `after` are open from the start.
   Touch(of);
   Reindex(of);
@@ -270,7 +338,8 @@ void Scheduler::Impl::Dequeue(Request& request) {
 
 void Scheduler::Impl::EndBundle(Request& request, int number) {
   Bundle& bundle = request.bundles[number];
-  MUSTER_CHECK(bundle.state == Bundle::State::kRunning);
+  if (bundle.inside >= 0) return EndInside(request, number);
+  MUSTER_CHECK(bundle.state == Bundle::State::kRunning || bundle.state == Bundle::State::kClosing);
   Node& node = bundle.on != nullptr ? *bundle.on : *cluster_.FindNode(bundle.placement.node);
   node.free.Give(bundle.placement.resources, bundle.placement.devices);
   if (bundle.blocked)
@@ -279,10 +348,12 @@ void Scheduler::Impl::EndBundle(Request& request, int number) {
   leaving_.Forget({request.id, number});
   Charge(request, bundle.placement, -1);
   bundle.state = Bundle::State::kEnded;
+  cluster_.topology().Update(node);
   Grew(node);
 }
 
 void Scheduler::Impl::ForgetIfEnded(Request& request) {
+  if (request.of->spec.is_group()) return MarkBroken(request);
   if (!request.Has(Bundle::State::kRunning)) Forget(request);
 }
 
@@ -292,15 +363,27 @@ void Scheduler::Impl::Adopt(const HeldLease& held, Node& node) {
   Request* request = Find(held.request);
   const RequestSpec& spec = request == nullptr ? *held.spec : request->of->spec;
   if (request == nullptr && !Validate(*held.spec).ok()) return;
-  const size_t choices = spec.choices.size();
-  if (held.bundle < 0 || held.bundle >= spec.bundles) return;
+  if (held.shape < 0 || (spec.is_group() && held.shape >= static_cast<int>(spec.shapes.size()))) {
+    return;
+  }
+  if (held.bundle < 0 || held.bundle >= BundlesOf(spec, held.shape)) return;
+  const size_t choices = spec.is_group()
+                             ? spec.shapes[held.shape].bundles[held.bundle].choices.size()
+                             : spec.choices.size();
   if (held.placement.choice < 0 || static_cast<size_t>(held.placement.choice) >= choices) return;
   if (!Validate(held.placement.resources).ok()) return;
   if (request != nullptr && request->granted() &&
-      request->bundles[held.bundle].state != Bundle::State::kMissing) {
+      (request->shape != held.shape ||
+       request->bundles[held.bundle].state != Bundle::State::kMissing)) {
     return;
   }
-  if (!node.free.TakeHeld(held.placement.resources, held.placement.devices)) return;
+  int inside = -1;
+  if (spec.inside) {
+    if (!AdoptInside(held, node, inside)) return;
+  } else {
+    if (!node.free.TakeHeld(held.placement.resources, held.placement.devices)) return;
+    cluster_.topology().Update(node);
+  }
 
   if (request == nullptr) {
     request = &Add(held.request, held.spec);
@@ -311,17 +394,23 @@ void Scheduler::Impl::Adopt(const HeldLease& held, Node& node) {
   if (!request->granted()) {
     const bool waited = request->queued;
     if (waited) Dequeue(*request);
-    request->bundles.resize(static_cast<size_t>(request->of->spec.bundles));
+    request->shape = held.shape;
+    request->level = held.level;
+    request->bundles.resize(static_cast<size_t>(BundlesOf(request->of->spec, held.shape)));
     if (waited) WaitForMissing(*request);
   }
   Bundle& bundle = request->bundles[held.bundle];
   bundle = {.state = Bundle::State::kRunning,
             .may_overcommit = true,
             .adopted = true,
+            .inside = inside,
             .placement = held.placement};
   bundle.placement.node = node.id;
   node.leases.emplace(request->id, held.bundle);
-  Charge(*request, bundle.placement, +1);
+  if (inside >= 0) {
+    rooms_.at({spec.inside->group, inside}).children.emplace(request->id, held.bundle);
+  }
+  if (inside < 0) Charge(*request, bundle.placement, +1);
   if (request->adopt_by && !request->Has(Bundle::State::kMissing)) {
     StopWaitingForMissing(*request);
     if (!request->Has(Bundle::State::kEnded)) Granted(*request);

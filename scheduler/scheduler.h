@@ -52,6 +52,9 @@
 
 namespace muster::sched {
 
+// Region, zone, rack, NVLink domain: {"ray.io/availability-region", ...}.
+const std::vector<std::string>& DefaultHierarchy();
+
 struct SchedulerConfig {
   int64_t waiting_requests_max = 2'000'000;  // Reaching it is Rejected.
   // How long the cluster's nodes are given to come (back) before "infeasible" is said to anyone;
@@ -61,6 +64,14 @@ struct SchedulerConfig {
   // How long a request that was asked for again waits for the rest of its bundles to come back with
   // their nodes.
   absl::Duration adoption_timeout = absl::Seconds(30);
+  // The labels that say where nodes lie to each other, from the coarsest to the finest: ranks are
+  // numbered along them.
+  std::vector<std::string> hierarchy = DefaultHierarchy();
+  // The oldest group that could be placed on the nodes there are, but has no room, has nodes set
+  // aside for it once so many younger requests have passed it on nodes that it could use, or once
+  // it has waited so long; see reservation.h. 0 and infinite: never for that reason.
+  int64_t overtaken_max = 64;
+  absl::Duration reservation_after = absl::Minutes(1);
   // How long a request waits for room on other nodes than those it avoids, where others could ever
   // hold it.
   absl::Duration avoid_for = absl::Seconds(10);

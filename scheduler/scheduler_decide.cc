@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <span>
+#include <utility>
 
 #include "scheduler/base/check.h"
 #include "scheduler/explainer.h"
@@ -23,11 +24,20 @@ void Scheduler::Impl::Settle() {
   }
   takings_left_ = 256;
   changed_ = !grown_.empty() || !touched_.empty() || topology_changed_ || look_at_all_;
-  do {
+  bool again = true;
+  while (again) {
+    PlaceBroken();
     LookAtQuotas();
     PlaceAll();
     LookAtQuotas();
-  } while (OpenByFindings() || DropSpareHolds() || TakeFromOthers());
+    grown_ = std::exchange(regrown_, {});
+    again =
+        try_broken_ || !grown_.empty() || OpenByFindings() || DropSpareHolds() || TakeFromOthers();
+    if (again) continue;
+    UpdateReservation();
+    grown_ = std::exchange(regrown_, {});
+    again = !grown_.empty();
+  }
   changed_nodes_.clear();
   SayInfeasible();
   for (const uint64_t id : touched_) {
@@ -105,8 +115,22 @@ void Scheduler::Impl::DropCandidates() {
   candidates_.clear();
 }
 
+// What is set aside for the oldest group is there for it, and for those before it.
 bool Scheduler::Impl::PlaceHead(SchedulingClass& of) {
+  // As soon as it has been overtaken often enough, not only after this round.
+  if (!reservation_.planned_at && ReservationDue()) PlanReservation();
+  if (reservation_.nodes.empty() || !SeesReserved(of.key())) return PlaceShownHead(of);
+  const std::vector<Node*> nodes = reservation_.nodes;
+  ShowReserved(nodes, true);
+  const bool placed = PlaceShownHead(of);
+  ShowReserved(reservation_.nodes, false);
+  return placed;
+}
+
+bool Scheduler::Impl::PlaceShownHead(SchedulingClass& of) {
   Request& head = *of.head();
+  if (of.spec.inside) return PlaceInside(of, head);
+  if (of.shaped()) return PlaceShaped(of, head);
   return of.spec.bundles == 1 ? PlaceOne(of, head) : PlaceGroup(of, head);
 }
 
@@ -206,6 +230,7 @@ bool Scheduler::Impl::PlaceVisibleGroup(SchedulingClass& of, Request& head) {
     }
   }
   MUSTER_CHECK(head.bundles.size() == bundles);
+  FollowTopology(head);
   Granted(head);
   return true;
 }
@@ -221,6 +246,7 @@ void Scheduler::Impl::PlaceBundle(Request& request, const Room& room) {
   bundle.on = room.node;
   room.node->leases.emplace(request.id, number);
   Charge(request, bundle.placement, +1);
+  cluster_.topology().Update(*room.node);
   request.bundles.push_back(std::move(bundle));
 }
 
@@ -230,6 +256,7 @@ void Scheduler::Impl::TakeBackBundles(Request& request) {
     const Placement& placement = request.bundles.back().placement;
     Node& node = *cluster_.FindNode(placement.node);
     node.free.Give(placement.resources, placement.devices);
+    cluster_.topology().Update(node);
     node.leases.erase({request.id, static_cast<int>(request.bundles.size()) - 1});
     Charge(request, placement, -1);
     request.bundles.pop_back();
@@ -245,11 +272,12 @@ void Scheduler::Impl::Granted(Request& request) {
     granted_since_.erase({before, request.id});
     granted_since_.emplace(request.granted_at(), request.id);
   }
+  CountOvertaking(request);
   SayGrant(request);
 }
 
 void Scheduler::Impl::SayGrant(const Request& request) {
-  Grant grant{.request = request.id};
+  Grant grant{.request = request.id, .shape = request.shape, .level = request.level};
   grant.placements.reserve(request.bundles.size());
   for (const Bundle& bundle : request.bundles) grant.placements.push_back(bundle.placement);
   actions_->push_back(std::move(grant));
@@ -262,6 +290,7 @@ bool Scheduler::Impl::OpenByFindings() {
   bool any = false;
   for (SchedulingClass* of : ClassesToLookAt()) {
     const int open = of->head()->open;
+    RefreshFeasible(*of);
     if (!of->OpenByFindings(now_, !InGrace())) continue;
     any = true;
     if (of->head()->open != open) of->blocked = false;
@@ -295,6 +324,8 @@ void Scheduler::Impl::Touch(SchedulingClass& of) {
 void Scheduler::Impl::SayInfeasible() {
   if (InGrace()) return;
   for (SchedulingClass* of : ClassesToLookAt()) {
+    if (of->spec.inside) of->infeasible_reason.clear();
+    RefreshFeasible(*of);
     if (of->Feasible()) {
       of->said_infeasible = false;
     } else if (!of->said_infeasible) {
@@ -306,9 +337,9 @@ void Scheduler::Impl::SayInfeasible() {
 }
 
 void Scheduler::Impl::SayInfeasible(SchedulingClass& of, const std::vector<Request*>& to) {
-  if (of.infeasible_reason.empty() || of.reason_topology != cluster_.topology()) {
-    of.infeasible_reason = InfeasibleReason(cluster_, of);
-    of.reason_topology = cluster_.topology();
+  if (of.infeasible_reason.empty() || of.reason_version != cluster_.nodes_version()) {
+    of.infeasible_reason = WhyInfeasible(of);
+    of.reason_version = cluster_.nodes_version();
   }
   of.said_infeasible = true;
   const bool fail = of.spec.fail_if_infeasible;
@@ -345,6 +376,8 @@ void Scheduler::Impl::Reindex(SchedulingClass& of) {
   if (of.indexed_key != key) {
     if (of.indexed_key) order_.erase(*of.indexed_key);
     if (key) order_.emplace(*key, &of);
+    if (of.plan != nullptr && of.indexed_key) big_.erase(*of.indexed_key);
+    if (of.plan != nullptr && key) big_.emplace(*key, &of);
     of.indexed_key = key;
   }
   const std::optional<WaitingKey> ready = of.blocked ? std::nullopt : key;
@@ -361,7 +394,7 @@ void Scheduler::Impl::Reindex(SchedulingClass& of) {
 }
 
 void Scheduler::Impl::Grew(Node& node) {
-  if (!node.usable()) return;
+  if (!node.reachable || node.draining) return;
   InsertById(grown_, &node);
   if (config_.sharing.preemption) InsertById(changed_nodes_, &node);
 }

@@ -7,21 +7,25 @@
 #include <deque>
 #include <memory>
 #include <optional>
+#include <tuple>
 #include <utility>
 #include <vector>
 
 #include "absl/container/btree_map.h"
 #include "absl/container/btree_set.h"
+#include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/hash/hash.h"
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "scheduler/cluster.h"
 #include "scheduler/decisions.h"
+#include "scheduler/group_placer.h"
 #include "scheduler/holds.h"
 #include "scheduler/leaving.h"
 #include "scheduler/placer.h"
 #include "scheduler/quotas.h"
+#include "scheduler/reservation.h"
 #include "scheduler/scheduler.h"
 #include "scheduler/snapshot.h"
 #include "scheduler/tenants.h"
@@ -49,7 +53,7 @@ class Scheduler::Impl {
  public:
   explicit Impl(SchedulerConfig config)
       : config_(config),
-        cluster_(config.lost_nodes_kept, config.idle_classes_kept),
+        cluster_(config.lost_nodes_kept, config.idle_classes_kept, config.hierarchy),
         decisions_(config.decisions_kept, config.decision_detail) {}
 
   void Step(const Event& event, std::vector<Action>& actions);
@@ -59,7 +63,7 @@ class Scheduler::Impl {
   std::vector<NodeView> Nodes() const { return cluster_.Views(); }
   std::vector<TenantView> TenantViews() const;
   std::vector<QuotaView> QuotaViews() const;
-  bool HasWaiting() const { return waiting_ > 0; }
+  bool HasWaiting() const { return waiting_ > 0 || !broken_.empty(); }
   void CheckInvariants() const;
 
   // decisions_survey.cc
@@ -72,9 +76,13 @@ class Scheduler::Impl {
   absl::Status Load(const Snapshot& snapshot, std::vector<Action>& actions);  // REQUIRES: new.
 
  private:
+  void CheckGroups() const;
+  std::vector<ChoiceExplanation> ChoicesOf(const Request& request) const;
   absl::Status LoadClasses(const Snapshot& snapshot);
   absl::Status LoadRequest(const SnapshotRequest& from);
   absl::Status LoadHold(const SnapshotHold& from);
+  absl::Status LoadReservation(const SnapshotReservation& from);
+  absl::Status LoadInside(Request& request, int number, Node& node);
   absl::Status LoadBundle(const SnapshotBundle& from, Request& request, int number);
 
   void On(const NodeJoined& event);
@@ -104,6 +112,7 @@ class Scheduler::Impl {
   void FindCandidates(std::optional<WaitingKey> tried);
   void DropCandidates();
   bool PlaceHead(SchedulingClass& of);
+  bool PlaceShownHead(SchedulingClass& of);
   bool PlaceOne(SchedulingClass& of, Request& head);
   bool PlaceGroup(SchedulingClass& of, Request& head);
   bool PlaceVisibleGroup(SchedulingClass& of, Request& head);
@@ -137,6 +146,7 @@ class Scheduler::Impl {
   void LookAtQuotas();  // What they close to whom has changed.
   uint64_t ClosedChoices(const SchedulingClass& of, int open, bool& limited) const;
   bool HasRoomNow(const SchedulingClass& of, const Request& head) const;
+  bool HasRoomAnywhere(const SchedulingClass& of, const Request& head) const;
   // The lease at `placement` begins (+1) or ends (-1).
   void Charge(const Request& request, const Placement& placement, int64_t sign);
   void ChargeAgain(const Node& node, int64_t sign);  // All quotas, for all leases of a node.
@@ -162,6 +172,72 @@ class Scheduler::Impl {
   void ExplainQuotas(const Request& request, Explanation& explanation) const;
   std::vector<std::string> BetweenJobs(const Request& request) const;
   void CheckSharing() const;
+  // --- Placement groups, strategies and what runs inside groups (placement_groups.cc) ---
+  struct BundleRoom {  // What is left of a bundle that requests were placed in.
+    Capacity left;
+    absl::btree_set<LeaseId> children{};
+  };
+  bool PlaceShaped(SchedulingClass& of, Request& head);
+  bool FindShaped(const SchedulingClass& of, int open) const;
+  bool PlaceInside(SchedulingClass& of, Request& head);
+  // Where a request inside a group would go now: which bundle, which choice.
+  struct InsideRoom {
+    Request* group = nullptr;
+    int bundle = 0;
+    int choice = 0;
+  };
+  std::optional<InsideRoom> FindInside(const SchedulingClass& of, int open) const;
+  bool TakeInside(const SchedulingClass& of, Request& request);
+  void GiveBackInside(Request& request);
+  bool GrewForOne(const SchedulingClass& of) const;
+  void PlaceAt(Request& request, int number, const Room& room);
+  void FollowTopology(Request& request);  // Numbers equal bundles along the topology.
+  void RefreshFeasible(SchedulingClass& of);
+  bool FeasibleInside(const SchedulingClass& of) const;
+  std::string WhyInfeasible(const SchedulingClass& of) const;
+  BundleRoom& RoomOf(Request& group, int bundle);
+  Capacity WholeRoom(const Request& group, int bundle) const;
+  bool AdoptInside(const HeldLease& held, Node& node, int& bundle);
+  void EndInside(Request& child, int number);
+  void WakeInside(RequestId group);
+  // Its holders are told; free at once where there are none.
+  void GiveUp(Request& group, int bundle, const std::string& why);
+  void MarkBroken(Request& group);
+  void PlaceBroken();
+  bool PlaceLost(Request& group);
+  void ReleaseAll(Request& group);
+  void FinishClosing(Request& group);
+  void RequeueGroup(Request& group);
+  void RemoveGroup(Request& group);
+  void FailInside(RequestId group);
+  WaitingKey KeyOf(const Request& request) const {
+    return {-int64_t{request.of->spec.priority}, request.arrival};
+  }
+
+  // --- The reservation (reservation.cc) ---
+  struct ReservedRoom {
+    std::tuple<absl::Time, int64_t, uint64_t> cost{};
+    std::vector<Node*> nodes{};
+  };
+  const Request* OldestBig() const;
+  static bool Matters(const SchedulingClass& of, const Node& node);
+  void CountOvertaking(const Request& granted);
+  bool ReservationDue() const;
+  absl::Time ReservationTick() const;
+  void UpdateReservation();
+  void DropReservation();
+  void ReservedNodeChanged(const Node& node);
+  void SetAside(std::vector<Node*> nodes);
+  void ShowReserved(const std::vector<Node*>& nodes, bool shown);
+  void PlanReservation();
+  std::optional<ReservedRoom> CheapestIn(const Domain& domain, const Request& group, int shape,
+                                         int level);
+  absl::Time FreesAt(const Node& node) const;
+  void CheckReservation() const;
+  // Whether the class of that place may use what is set aside: those before the group, and itself.
+  bool SeesReserved(WaitingKey key) const {
+    return !reservation_.nodes.empty() && !(KeyOf(*Find(reservation_.group)) < key);
+  }
 
   // --- Requests ---
   Request* Find(RequestId id) const;
@@ -217,15 +293,27 @@ class Scheduler::Impl {
   int takings_left_ = 0;              // Of TakeFor(), in this Settle(): a bound, whatever happens.
   std::vector<Node*> changed_nodes_;  // Since the last Settle(): that grew.
 
-  // Since the last decision:
   WaitingIndex waiting_index_{cluster_.index()};
   std::vector<SchedulingClass*> candidates_;  // That may have room on nodes that grew; a heap.
 
+  // Since the last decision:
   std::vector<Node*> grown_;        // Usable nodes with more room, or labels that may match more.
   bool topology_changed_ = false;   // Nodes or labels.
   bool look_at_all_ = false;        // The grace is over, or the state was loaded.
   std::vector<uint64_t> touched_;   // Classes whose queue, open choices or feasibility changed.
   Request* new_waiting_ = nullptr;  // What the event brought.
+
+  // --- Placement groups ---
+  mutable GroupPlacer group_placer_;
+  mutable GroupRoom group_room_;  // Scratch.
+  absl::btree_map<LeaseId, BundleRoom> rooms_;
+  // By group: the classes of requests inside it, and how many requests each has.
+  absl::btree_map<RequestId, absl::btree_map<uint64_t, int64_t>> inside_;
+  absl::btree_map<WaitingKey, Request*> broken_;  // Groups that lost bundles.
+  bool try_broken_ = false;
+  Reservation reservation_;
+  absl::btree_map<WaitingKey, SchedulingClass*> big_;  // As order_, those of several bundles.
+  std::vector<Node*> regrown_;  // Grew while others were placed: looked at next.
 };
 
 }  // namespace muster::sched

@@ -387,6 +387,9 @@ class Oracle {
       }
     }
     if (placed.size() < bundles) return false;
+    // Ranks follow the nodes: nothing here has labels of the hierarchy.
+    std::stable_sort(placed.begin(), placed.end(),
+                     [](const Placement& a, const Placement& b) { return a.node < b.node; });
     nodes_ = std::move(tried);
     for (Placement& one : placed) {
       r.leases.push_back({.running = true, .placement = std::move(one)});
@@ -707,6 +710,8 @@ void CompareWithTheSlowVersion(uint64_t seed) {
   SchedulerConfig config{.start = start,
                          .infeasible_grace = grace ? absl::Seconds(15) : absl::ZeroDuration()};
   config.idle_classes_kept = world.chance().Below(4);
+  config.overtaken_max = 0;  // Reservations have tests of their own.
+  config.reservation_after = absl::InfiniteDuration();
   config.avoid_for = absl::Seconds(world.chance().Below(3) * 7);
   Scheduler scheduler(config);
   auto twin = std::make_unique<Scheduler>(config);

@@ -17,6 +17,7 @@ void Scheduler::Impl::AddEnds(Timeline& plan) const {
     for (const LeaseId& lease : node->leases) {
       const Request& request = *Find(lease.first);
       const Bundle& bundle = request.bundles[lease.second];
+      if (bundle.inside >= 0) continue;  // What it holds is its group's.
       absl::Duration expected = ExpectedDuration(request.of->spec);
       const absl::Duration so_far = now_ - request.granted_at();
       while (expected < so_far) expected *= 2;  // It took longer: it may take as long again.
@@ -51,6 +52,7 @@ void Scheduler::Impl::PlaceByPlan() {
       }
       if (of.quota_limited || !of.Feasible()) continue;  // It waits for something else than time.
     }
+    if (!of.counted()) continue;  // Its bound is that of reservation.h.
     if (reservations >= reservations_max) continue;
     ++reservations;
     if (!plan) {
@@ -69,6 +71,9 @@ void Scheduler::Impl::PlaceByPlan() {
 // Places the oldest of the class where that puts no reservation off.
 bool Scheduler::Impl::PlaceHeadWithin(Timeline& plan, SchedulingClass& of) {
   Request& head = *of.head();
+  if (of.spec.inside) return PlaceHead(of);  // It takes nothing that is not its group's.
+  // Where its bundles lie to each other matters, which no plan knows: it does not pass others.
+  if (of.shaped()) return SeesReserved(of.key()) && !reservation_.nodes.empty() && PlaceHead(of);
   if (of.spec.bundles > 1) return PlaceGroupWithin(plan, of, head);
   const bool any_room = of.blocked ? FindRoom(of, head.open, grown_).has_value()
                                    : FindRoom(of, head.open, cluster_.index()).has_value();

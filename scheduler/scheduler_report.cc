@@ -1,8 +1,10 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "scheduler/base/check.h"
 #include "scheduler/explainer.h"
+#include "scheduler/group_explain.h"
 #include "scheduler/placement_constraints.h"
 #include "scheduler/scheduler_impl.h"
 
@@ -14,12 +16,28 @@ std::optional<Explanation> Scheduler::Impl::Explain(RequestId id, absl::Time now
   const SchedulingClass& of = *request->of;
   Explanation explanation;
   explanation.granted = request->granted();
-  explanation.needs = ToText(of.spec.choices[0].resources);
+  explanation.needs = NeedsText(of.spec);
+  if (request->broken || request->closing) {
+    explanation.granted = false;
+    explanation.waited = now - request->since;
+    explanation.choices = ExplainBroken(cluster_, *request, group_placer_);
+    explanation.what_would_help = "room for the lost bundles beside the others, or for all anew";
+    return explanation;
+  }
   if (!request->granted()) {
     explanation.waited = now - request->since;
     explanation.before_in_class = static_cast<int>(of.Before(*request));
-    explanation.choices = ExplainChoices(cluster_, *request);
+    explanation.choices = ChoicesOf(*request);
     explanation.between_jobs = BetweenJobs(*request);
+    if (id == reservation_.group && !reservation_.nodes.empty()) {
+      explanation.what_would_help = absl::StrCat(
+          "the leases that run on ",
+          absl::StrJoin(reservation_.nodes, ", ",
+                        [](std::string* out, const Node* node) { *out += node->name; }),
+          ", set aside for it, come to their ends");
+      return explanation;
+    }
+    if (!of.counted()) return explanation;
     explanation.what_would_help = WhatWouldHelp(cluster_, *request, now);
     if (!of.Feasible()) explanation.infeasible = InfeasibleReason(cluster_, of);
     ExplainQuotas(*request, explanation);
@@ -27,12 +45,23 @@ std::optional<Explanation> Scheduler::Impl::Explain(RequestId id, absl::Time now
   }
   explanation.waited = request->waited;
   explanation.between_jobs = BetweenJobs(*request);
-  for (int bundle = 0; bundle < of.spec.bundles; ++bundle) {
+  for (int bundle = 0; bundle < static_cast<int>(request->bundles.size()); ++bundle) {
     if (request->bundles[bundle].state != Bundle::State::kRunning) continue;
     explanation.placements.push_back(request->bundles[bundle].placement);
     explanation.where.push_back(WhereText(cluster_, *request, bundle));
   }
   return explanation;
+}
+
+std::vector<ChoiceExplanation> Scheduler::Impl::ChoicesOf(const Request& request) const {
+  const SchedulingClass& of = *request.of;
+  if (of.shaped()) return ExplainShapes(cluster_, request, group_placer_);
+  std::vector<ChoiceExplanation> choices = ExplainChoices(cluster_, request);
+  if (!of.spec.inside) return choices;
+  for (ChoiceExplanation& choice : choices) {
+    choice.why = InsideWhy(cluster_, of, *Find(of.spec.inside->group));
+  }
+  return choices;
 }
 
 std::vector<WaitingClass> Scheduler::Impl::Waiting(absl::Time now) const {
@@ -42,11 +71,13 @@ std::vector<WaitingClass> Scheduler::Impl::Waiting(absl::Time now) const {
     WaitingClass row;
     for (const Request* request : queue) row.requests.push_back(request->id);
     row.spec = of->spec;
-    row.needs = ToText(of->spec.choices[0].resources);
-    row.choices_summary = ChoicesSummary(of->spec);
+    row.needs = NeedsText(of->spec);
+    row.choices_summary = of->shaped() ? ShapesSummary(of->spec) : ChoicesSummary(of->spec);
     row.since = now - queue[0]->since;
-    row.why = ShortWhy(cluster_, *queue[0], now);
-    row.choices = ExplainChoices(cluster_, *queue[0]);
+    row.choices = ChoicesOf(*queue[0]);
+    row.why = of->counted()     ? ShortWhy(cluster_, *queue[0], now)
+              : of->spec.inside ? row.choices[0].why
+                                : ShapesWhy(row.choices, now);
     if (of->quota_limited) {
       Explanation explanation{.choices = std::move(row.choices)};
       ExplainQuotas(*queue[0], explanation);
@@ -54,6 +85,18 @@ std::vector<WaitingClass> Scheduler::Impl::Waiting(absl::Time now) const {
       if (of->quota_closed != 0) row.why = absl::StrCat("waits for ", explanation.what_would_help);
     }
     rows.push_back(std::move(row));
+  }
+  // What groups lost comes before all that waits.
+  for (const auto& [key, group] : broken_) {
+    WaitingClass row;
+    row.requests = {group->id};
+    row.spec = group->of->spec;
+    row.needs = NeedsText(row.spec);
+    row.choices_summary = ShapesSummary(row.spec);
+    row.since = now - group->since;
+    row.choices = ExplainBroken(cluster_, *group, group_placer_);
+    row.why = row.choices[0].why;
+    rows.insert(rows.begin(), std::move(row));
   }
   return rows;
 }
@@ -77,8 +120,14 @@ void Scheduler::Impl::CheckInvariants() const {
       MUSTER_CHECK(request != nullptr);
       requests.emplace(request->id, request);
       const Bundle& bundle = request->bundles[lease.second];
-      MUSTER_CHECK(bundle.state == Bundle::State::kRunning);
+      MUSTER_CHECK(bundle.state == Bundle::State::kRunning ||
+                   bundle.state == Bundle::State::kClosing);
       MUSTER_CHECK(bundle.placement.node == node->id);
+      if (bundle.inside >= 0) {  // Counted with its bundle.
+        const RequestId group = request->of->spec.inside->group;
+        MUSTER_CHECK(rooms_.at({group, bundle.inside}).children.contains(lease));
+        continue;
+      }
       Capacity& capacity = left.at(node->id);
       Resources held = bundle.placement.resources;
       if (bundle.blocked) held.cpus = 0;
@@ -133,7 +182,12 @@ void Scheduler::Impl::CheckInvariants() const {
       MUSTER_CHECK(queue[i]->opened_at >= queue[i]->since);
       MUSTER_CHECK(queue[i]->opened_at <= now_);
     }
+    // What is set aside is there for those before, and for the group itself.
+    Impl* const self = const_cast<Impl*>(this);  // For a moment: it is all put back.
+    const bool shown = SeesReserved(of->key());
+    if (shown) self->ShowReserved(reservation_.nodes, true);
     MUSTER_CHECK(!all_tried || !HasRoomNow(*of, *queue[0]));
+    if (shown) self->ShowReserved(reservation_.nodes, false);
     MUSTER_CHECK(of->NextDue() > now_);
     MUSTER_CHECK(of->said_infeasible == (!InGrace() && !of->Feasible()));
   }
@@ -148,8 +202,47 @@ void Scheduler::Impl::CheckInvariants() const {
     MUSTER_CHECK(request != nullptr);
     MUSTER_CHECK(request->bundles[lease.second].state == Bundle::State::kRunning);
   }
+  CheckGroups();
+  CheckReservation();
   // Requests: each waits or holds something, and none is kept after its end.
   MUSTER_CHECK(static_cast<int64_t>(requests_.size()) >= granted + waiting_);
+}
+
+void Scheduler::Impl::CheckGroups() const {
+  // What is left of each bundle is what it holds less what runs inside.
+  for (const auto& [key, room] : rooms_) {
+    const Request* const group = Find(key.first);
+    MUSTER_CHECK(group != nullptr);
+    MUSTER_CHECK(group->of->spec.is_group());
+    const Bundle& bundle = group->bundles[key.second];
+    MUSTER_CHECK(bundle.state == Bundle::State::kRunning ||
+                 bundle.state == Bundle::State::kClosing);
+    MUSTER_CHECK(!room.children.empty());
+    Capacity expected = WholeRoom(*group, key.second);
+    for (const LeaseId& child : room.children) {
+      const Request* const request = Find(child.first);
+      MUSTER_CHECK(request != nullptr);
+      const Bundle& inside = request->bundles[child.second];
+      MUSTER_CHECK(inside.state == Bundle::State::kRunning);
+      MUSTER_CHECK(inside.inside == key.second);
+      MUSTER_CHECK(inside.placement.node == bundle.placement.node);
+      Resources held = inside.placement.resources;
+      if (inside.blocked) held.cpus = 0;
+      const bool room_for_it = expected.TakeHeld(held, inside.placement.devices);
+      MUSTER_CHECK(room_for_it);
+    }
+    MUSTER_CHECK(expected.cpus() == room.left.cpus());
+    MUSTER_CHECK(expected.devices().free() == room.left.devices().free());
+  }
+  // Never two groups that wait with a part of their bundles.
+  int partly = 0;
+  for (const auto& [key, group] : broken_) {
+    MUSTER_CHECK(group->broken);
+    MUSTER_CHECK(!group->closing);
+    const bool ends = group->Has(Bundle::State::kMissing) || group->Has(Bundle::State::kClosing);
+    if (!ends && group->Has(Bundle::State::kRunning)) ++partly;
+  }
+  MUSTER_CHECK(partly <= 1);
 }
 
 }  // namespace muster::sched

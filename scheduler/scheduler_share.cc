@@ -58,6 +58,7 @@ void Scheduler::Impl::ChargeAgain(const Node& node, int64_t sign) {
   if (quotas_.empty()) return;
   for (const LeaseId& lease : node.leases) {
     const Request& request = *Find(lease.first);
+    if (request.of->spec.inside) continue;  // Its group is charged.
     quotas_.Charge(request.of->spec, request.bundles[lease.second].placement, sign);
   }
   (sign > 0 ? quota_used_ : quota_freed_) = true;
@@ -125,7 +126,8 @@ void Scheduler::Impl::LookAtQuotas() {
   quota_used_ = quota_freed_ = false;
 }
 
-bool Scheduler::Impl::HasRoomNow(const SchedulingClass& of, const Request& head) const {
+// Wherever its bundles lie to each other.
+bool Scheduler::Impl::HasRoomAnywhere(const SchedulingClass& of, const Request& head) const {
   const ClosedNodes avoided(Avoids(head) ? AvoidedNodes(cluster_, of.spec) : std::vector<Node*>{});
   const std::vector<Node*> nodes = NodesFor(of.spec);
   if (quotas_.empty()) return HasRoomForAll(of, head.open, nodes);
@@ -179,7 +181,10 @@ void Scheduler::Impl::FillHolds() {
     const auto found = holds_.all().find(id);
     if (found == holds_.all().end()) continue;
     Hold& hold = found->second;
-    for (HoldPart& part : hold.parts) part.Fill();
+    for (HoldPart& part : hold.parts) {
+      part.Fill();
+      cluster_.topology().Update(*part.node);
+    }
     const bool awaited = std::any_of(hold.victims.begin(), hold.victims.end(), [&](LeaseId lease) {
       return Running(Find(lease.first), lease.second) != nullptr;
     });
@@ -211,6 +216,7 @@ void Scheduler::Impl::DropHold(uint64_t id, bool spare_victims) {
   holds_.Remove(id);
   for (HoldPart& part : hold.parts) {
     part.Empty();
+    cluster_.topology().Update(*part.node);
     Grew(*part.node);
   }
   if (!spare_victims) return;
@@ -325,6 +331,8 @@ bool Scheduler::Impl::TakeFromOthers() {
 std::optional<int64_t> Scheduler::Impl::RankFor(const SchedulingClass& of, LeavingReason reason,
                                                 const Request& victim) const {
   const SchedulingClass& from = *victim.of;
+  // What a placement group holds is not work: what runs inside takes from it, and gives it nothing.
+  if (from.spec.is_group() || from.spec.inside) return std::nullopt;
   if (!from.spec.preemptible || &from == &of || victim.Has(Bundle::State::kMissing)) {
     return std::nullopt;
   }
@@ -361,6 +369,7 @@ Capacity Scheduler::Impl::RoomFor(const SchedulingClass& of, const Node& node) c
       continue;
     }
     const Bundle& bundle = Find(lease.first)->bundles[lease.second];
+    if (bundle.inside >= 0) continue;  // It gives back to its group.
     room.Give(bundle.placement.resources, bundle.placement.devices);
     if (bundle.blocked) room.AddCpus(-bundle.placement.resources.cpus);
   }
@@ -369,6 +378,7 @@ Capacity Scheduler::Impl::RoomFor(const SchedulingClass& of, const Node& node) c
 
 bool Scheduler::Impl::TakeFor(SchedulingClass& of, Request& request, LeavingReason reason) {
   const bool preempts = reason == LeavingReason::kPreempted;
+  if (!of.counted()) return false;  // Victims are looked for one by one, not for a topology.
   if (preempts && (preemptible_.empty() || preemptible_.begin()->first >= of.spec.priority)) {
     return false;
   }
@@ -442,7 +452,10 @@ bool Scheduler::Impl::TakeFor(SchedulingClass& of, Request& request, LeavingReas
     }
   }
   Hold& added = holds_.Add(std::move(hold));
-  for (HoldPart& part : added.parts) part.Fill();
+  for (HoldPart& part : added.parts) {
+    part.Fill();
+    cluster_.topology().Update(*part.node);
+  }
   return true;
 }
 
@@ -572,6 +585,7 @@ void Scheduler::Impl::CheckSharing() const {
     for (const LeaseId& lease : node->leases) {
       const Request& request = *Find(lease.first);
       const RequestSpec& spec = request.of->spec;
+      if (spec.inside) continue;  // Its group is charged.
       const Resources& held = request.bundles[lease.second].placement.resources;
       Resources& sum = used[spec.tenant];
       sum.cpus += held.cpus;

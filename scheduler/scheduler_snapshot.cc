@@ -30,6 +30,7 @@ SnapshotBundle BundleOf(const Bundle& bundle) {
           .blocked = bundle.blocked,
           .may_overcommit = bundle.may_overcommit,
           .adopted = bundle.adopted,
+          .inside = bundle.inside,
           .placement = bundle.placement};
 }
 
@@ -42,7 +43,12 @@ SnapshotRequest RequestOf(const Request& request) {
                      .open = request.open,
                      .waited = request.waited,
                      .avoids_until = request.avoids_until,
-                     .adopt_by = request.adopt_by};
+                     .adopt_by = request.adopt_by,
+                     .shape = request.shape,
+                     .level = request.level,
+                     .broken = request.broken,
+                     .closing = request.closing,
+                     .removed = request.removed};
   for (const Bundle& bundle : request.bundles) to.bundles.push_back(BundleOf(bundle));
   return to;
 }
@@ -120,6 +126,11 @@ Snapshot Scheduler::Impl::TakeSnapshot() const {
   }
   for (const auto& [name, entry] : quotas_.entries()) to.quotas.push_back(entry.quota);
   for (const auto& [id, hold] : holds_.all()) to.holds.push_back(HoldOf(hold));
+  to.reservation = {.group = reservation_.group,
+                    .since = reservation_.since,
+                    .overtaken = reservation_.overtaken,
+                    .planned_at = reservation_.planned_at};
+  for (const Node* node : reservation_.nodes) to.reservation.nodes.push_back(node->id);
   return to;
 }
 
@@ -161,6 +172,7 @@ absl::Status Scheduler::Impl::Load(const Snapshot& snapshot, std::vector<Action>
       return Wrong("class ", id, ": idle_since is 0, but no request is of it");
     }
     MUSTER_RETURN_IF_ERROR(CheckQueue(*of));
+    if (of->waits()) RefreshFeasible(*of);
     Reindex(*of);
     of->said_infeasible = of->waits() && !InGrace() && !of->Feasible();
   }
@@ -188,10 +200,32 @@ absl::Status Scheduler::Impl::Load(const Snapshot& snapshot, std::vector<Action>
     }
   }
   for (const SnapshotHold& from : snapshot.holds) MUSTER_RETURN_IF_ERROR(LoadHold(from));
+  MUSTER_RETURN_IF_ERROR(LoadReservation(snapshot.reservation));
   cluster_.Restore({.next_class = snapshot.next_class, .next_idle = snapshot.next_idle});
   // Nothing follows from this where nothing was edited.
   look_at_all_ = true;
   Step({.at = now_, .what = Tick{}}, actions);
+  return absl::OkStatus();
+}
+
+absl::Status Scheduler::Impl::LoadReservation(const SnapshotReservation& from) {
+  if (from.group.value == 0) return absl::OkStatus();
+  const Request* const group = Find(from.group);
+  if (group == nullptr || group->of->plan == nullptr) {
+    return Wrong("reservation: request ", from.group.ToString(), " is no group");
+  }
+  reservation_ = {.group = from.group,
+                  .since = from.since,
+                  .overtaken = from.overtaken,
+                  .planned_at = from.planned_at};
+  for (const NodeId id : from.nodes) {
+    Node* const node = cluster_.FindNode(id);
+    if (node == nullptr || node->set_aside) {
+      return Wrong("reservation: there is no node ", id.ToString(), ", or it is there twice");
+    }
+    reservation_.nodes.push_back(node);
+    node->set_aside = true;
+  }
   return absl::OkStatus();
 }
 
@@ -232,7 +266,11 @@ absl::Status Scheduler::Impl::LoadRequest(const SnapshotRequest& from) {
   if (from.since > now_ || from.opened_at < from.since || from.opened_at > now_) {
     return Wrong(name, ": since, opened_at and now come in this order");
   }
-  const int bundles = of->second->spec.bundles;
+  const RequestSpec& spec = of->second->spec;
+  if (from.shape < 0 || (spec.is_group() && from.shape >= static_cast<int>(spec.shapes.size()))) {
+    return Wrong(name, ": there is no shape ", from.shape);
+  }
+  const int bundles = BundlesOf(spec, from.shape);
   if (from.granted() && from.bundles.size() != static_cast<size_t>(bundles)) {
     return Wrong(name, " holds ", from.bundles.size(), " bundles, but asked for ", bundles);
   }
@@ -255,6 +293,17 @@ absl::Status Scheduler::Impl::LoadRequest(const SnapshotRequest& from) {
   if (config_.sharing.time_slice != absl::InfiniteDuration()) {
     granted_since_.emplace(request.granted_at(), request.id);
   }
+  request.shape = from.shape;
+  request.level = from.level;
+  if (from.broken || from.closing || from.removed) {
+    if (!spec.is_group() || from.broken == from.closing) {
+      return Wrong(name, ": only a placement group is broken or else closing");
+    }
+    request.broken = from.broken;
+    request.closing = from.closing;
+    request.removed = from.removed;
+    if (request.broken) broken_.emplace(KeyOf(request), &request);
+  }
   request.bundles.resize(from.bundles.size());
   for (size_t i = 0; i < from.bundles.size(); ++i) {
     if (absl::Status status = LoadBundle(from.bundles[i], request, static_cast<int>(i));
@@ -262,7 +311,10 @@ absl::Status Scheduler::Impl::LoadRequest(const SnapshotRequest& from) {
       return Wrong(name, " bundle ", i, ": ", status.message());
     }
   }
-  if (!request.Has(Bundle::State::kRunning)) return Wrong(name, ": none of its bundles runs");
+  if (!request.Has(Bundle::State::kRunning) && !request.broken && !request.closing &&
+      !(spec.is_group() && from.adopt_by)) {
+    return Wrong(name, ": none of its bundles runs");
+  }
   if (from.adopt_by) {
     if (!request.Has(Bundle::State::kMissing))
       return Wrong(name, ": adopt_by, but none is missing");
@@ -278,15 +330,22 @@ absl::Status Scheduler::Impl::LoadBundle(const SnapshotBundle& from, Request& re
             .blocked = from.blocked,
             .may_overcommit = from.may_overcommit,
             .adopted = from.adopted,
+            .inside = from.inside,
             .placement = from.placement};
-  if (bundle.state != Bundle::State::kRunning) return absl::OkStatus();
+  if (bundle.state != Bundle::State::kRunning && bundle.state != Bundle::State::kClosing) {
+    return absl::OkStatus();
+  }
+  const RequestSpec& spec = request.of->spec;
   const Placement& placement = bundle.placement;
-  if (placement.choice < 0 || placement.choice >= request.of->choices()) {
+  const size_t choices = spec.is_group() ? spec.shapes[request.shape].bundles[number].choices.size()
+                                         : spec.choices.size();
+  if (placement.choice < 0 || static_cast<size_t>(placement.choice) >= choices) {
     return Wrong("there is no choice ", placement.choice);
   }
   MUSTER_RETURN_IF_ERROR(Validate(placement.resources));
   Node* const node = cluster_.FindNode(placement.node);
   if (node == nullptr) return Wrong("there is no node ", placement.node.ToString());
+  if (bundle.inside >= 0) return LoadInside(request, number, *node);
   if (!node->free.TakeHeld(placement.resources, placement.devices)) {
     return Wrong("node ", node->name, " has not what it holds");
   }
@@ -313,10 +372,32 @@ absl::Status Scheduler::Impl::LoadHold(const SnapshotHold& from) {
     if (!node->free.TakeHeld(part.has, part.devices)) {
       return Wrong(name, ": node ", node->name, " has not what it keeps");
     }
+    cluster_.topology().Update(*node);
     hold.parts.push_back(
         {.node = node, .needs = part.needs, .has = part.has, .devices = part.devices});
   }
   holds_.Add(std::move(hold));
+  return absl::OkStatus();
+}
+
+absl::Status Scheduler::Impl::LoadInside(Request& request, int number, Node& node) {
+  const Bundle& bundle = request.bundles[number];
+  Request* const group = request.of->spec.inside ? Find(request.of->spec.inside->group) : nullptr;
+  if (group == nullptr || bundle.inside >= static_cast<int>(group->bundles.size())) {
+    return Wrong("there is no such bundle of a placement group that it is inside");
+  }
+  const Bundle& its = group->bundles[bundle.inside];
+  const bool held = its.state == Bundle::State::kRunning || its.state == Bundle::State::kClosing;
+  if (!held || its.placement.node != node.id) {
+    return Wrong("the bundle that it is inside is not on its node");
+  }
+  BundleRoom& room = RoomOf(*group, bundle.inside);
+  if (!room.left.TakeHeld(bundle.placement.resources, bundle.placement.devices)) {
+    return Wrong("the bundle that it is inside has not what it holds");
+  }
+  if (bundle.blocked) room.left.AddCpus(bundle.placement.resources.cpus);
+  room.children.emplace(request.id, number);
+  node.leases.emplace(request.id, number);
   return absl::OkStatus();
 }
 

@@ -19,6 +19,7 @@ SchedulingClass::SchedulingClass(uint64_t id_in, SpecHandle handle_in)
       nodes_for_choice(spec.choices.size()),
       bundles_for_open(spec.choices.size() + 1),
       witnesses(spec.choices.size()),
+      feasible_for_open(spec.choices.size() + 1, true),
       segments(spec.choices.size() + 1) {
   while (opens_later() && spec.choices[open_at_first_].after == absl::ZeroDuration()) {
     ++open_at_first_;
@@ -31,6 +32,7 @@ void SchedulingClass::Count(const Node& node, int64_t sign) {
                       node.empty.Fits(spec.choices[i].resources);
     if (fits) nodes_for_choice[i] += sign;
   }
+  if (!counted()) return;
   for (int open = 1; open <= choices(); ++open) {
     bundles_for_open[open] += sign * Fill(*this, open, node, node.empty, spec.bundles).bundles;
   }
@@ -40,10 +42,12 @@ uint8_t SchedulingClass::Findings(int open) const {
   if (!Feasible(open)) return static_cast<uint8_t>(Finding::kInfeasible);
   uint8_t findings = 0;
   for (int i = 0; i < open; ++i) {
+    // Of a placement group's shapes, and inside one, no node is to hold all that the choice says.
+    const bool by_node = !spec.is_group() && !spec.inside.has_value();
     const bool by_quota = (quota_closed >> i & 1) != 0;
-    findings |= static_cast<uint8_t>(nodes_for_choice[i] == 0 ? Finding::kInfeasible
-                                     : by_quota               ? Finding::kQuota
-                                                              : Finding::kBusy);
+    findings |= static_cast<uint8_t>(by_node && nodes_for_choice[i] == 0 ? Finding::kInfeasible
+                                     : by_quota                          ? Finding::kQuota
+                                                                         : Finding::kBusy);
   }
   return findings;
 }

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -17,6 +18,7 @@
 #include "scheduler/choice.h"
 #include "scheduler/duration_history.h"
 #include "scheduler/events.h"
+#include "scheduler/group_plan.h"
 #include "scheduler/ids.h"
 
 namespace muster::sched {
@@ -27,11 +29,13 @@ struct Tenant;
 
 struct Bundle {
   // Missing: granted before a restart of the head, not seen since.
-  enum class State { kMissing, kRunning, kEnded };
+  // Closing: of a placement group, given up; held until the last request inside it has ended.
+  enum class State { kMissing, kRunning, kClosing, kEnded };
   State state = State::kMissing;
   bool blocked = false;         // Its CPUs are lent out.
   bool may_overcommit = false;  // It took CPUs back, or joined held.
   bool adopted = false;         // It joined held: when it began is not known.
+  int inside = -1;              // The bundle of the placement group that it was placed in.
   Placement placement{};
   Node* on = nullptr;  // The placement's node, where it is known.
 };
@@ -48,6 +52,12 @@ struct Request {
   absl::Duration waited{};                         // Granted: how long it had waited.
   std::vector<Bundle> bundles{};                   // Empty while it waits.
   std::optional<absl::Time> adopt_by{};  // Asked for again, and some of its bundles are missing.
+  // Of a placement group, or a request with a strategy:
+  int shape = 0;  // Granted: by which shape and level.
+  int level = 0;
+  bool broken = false;   // It waits for its lost bundles to be placed anew, and holds the others.
+  bool closing = false;  // It is over, or to be placed anew, once its closing bundles are free.
+  bool removed = false;  // Closing: it is over.
 
   // As new, for another request.
   void Reset() {
@@ -56,7 +66,7 @@ struct Request {
     *this = Request{};
     bundles = std::move(kept);
   }
-  bool granted() const { return !bundles.empty(); }
+  bool granted() const { return !bundles.empty() && !broken; }
   absl::Time granted_at() const { return since + waited; }  // REQUIRES: granted().
   bool Has(Bundle::State state) const {
     for (const Bundle& bundle : bundles) {
@@ -88,6 +98,8 @@ struct SchedulingClass {
   const RequestSpec& spec;       // What the handle refers to.
   std::vector<int> selectors{};  // By choice: its number in the SelectorIndex.
   int requests = 0;              // Waiting or granted.
+  // Of requests of several bundles, placement groups among them; null for single ones.
+  std::unique_ptr<GroupPlan> plan{};
 
   // --- What the nodes there are could ever hold, all of it free; see Feasibility ---
   // By choice: nodes that could hold a bundle; of a plain class, whether there is one.
@@ -100,7 +112,15 @@ struct SchedulingClass {
   bool witnessed = false;          // A null witness means that there is none.
   bool may_have_changed = false;   // Since the scheduler asked.
   void Count(const Node& node, int64_t sign);  // Adds or takes away what a node could hold.
-  bool Feasible(int open) const { return bundles_for_open[open] >= spec.bundles; }
+  bool Feasible(int open) const {
+    return counted() ? bundles_for_open[open] >= spec.bundles : feasible_for_open[open];
+  }
+  // Whether feasibility is a sum over nodes. Where it is not, the scheduler looks by itself.
+  bool counted() const { return !shaped() && !spec.inside.has_value(); }
+  // Whether where its bundles lie to each other matters.
+  bool shaped() const { return plan != nullptr && !plan->anywhere; }
+  std::vector<bool> feasible_for_open{};  // By number of open choices, where it is not counted.
+  int64_t feasible_version = -1;          // Of the topology it was looked up for.
   bool Feasible() const { return Feasible(choices()); }
   // What is found about all open choices where a request waits for them. Bits of Finding.
   uint8_t Findings(int open) const;
@@ -133,7 +153,7 @@ struct SchedulingClass {
   bool blocked = false;  // The head has no room on any node that has not grown since it was tried.
   bool said_infeasible = false;          // To all that wait.
   std::string infeasible_reason{};       // Empty: to be made.
-  uint64_t reason_topology = 0;          // When infeasible_reason was made.
+  uint64_t reason_version = 0;           // When infeasible_reason was made.
   std::vector<uint32_t> waiting_bits{};  // By open choice of the head; see WaitingIndex.
   bool candidate = false;                // Listed as one that may have room.
   bool touched = false;                  // Listed as one whose queue or open choices changed.

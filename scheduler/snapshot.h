@@ -44,11 +44,13 @@ struct SnapshotClass {
 };
 
 struct SnapshotBundle {
-  enum class State { kMissing, kRunning, kEnded };  // Missing: not seen since the head's restart.
+  // Missing: not seen since the head's restart. Closing: of a placement group, given up.
+  enum class State { kMissing, kRunning, kClosing, kEnded };
   State state = State::kMissing;
   bool blocked = false;         // Its CPUs are lent out.
   bool may_overcommit = false;  // It took CPUs back, or joined held.
   bool adopted = false;         // It joined held: when it began is not known.
+  int inside = -1;              // The bundle of the placement group that it was placed in.
   Placement placement{};
 };
 
@@ -63,8 +65,22 @@ struct SnapshotRequest {
   absl::Time avoids_until = absl::InfinitePast();  // Of spec.avoid.
   std::vector<SnapshotBundle> bundles{};           // Empty while it waits.
   std::optional<absl::Time> adopt_by{};
+  // Of a placement group, or a request with a strategy; see Request.
+  int shape = 0;
+  int level = 0;
+  bool broken = false;
+  bool closing = false;
+  bool removed = false;
 
   bool granted() const { return !bundles.empty(); }
+};
+
+struct SnapshotReservation {  // See reservation.h.
+  RequestId group{};          // 0: none.
+  absl::Time since{};
+  int64_t overtaken = 0;
+  std::optional<absl::Time> planned_at{};
+  std::vector<NodeId> nodes{};
 };
 
 struct SnapshotLeaving {  // A lease that was told to leave.
@@ -105,6 +121,7 @@ struct Snapshot {
   std::vector<TenantSet> tenants{};         // With a weight of their own, by name.
   std::vector<Quota> quotas{};              // By name.
   std::vector<SnapshotHold> holds{};        // Oldest first.
+  SnapshotReservation reservation{};
 };
 
 }  // namespace muster::sched

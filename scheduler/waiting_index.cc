@@ -54,6 +54,8 @@ void WaitingIndex::Remove(SchedulingClass& of, int choice) {
 
 void WaitingIndex::Change(const SchedulingClass& of, int choice, uint32_t bit, bool set) {
   Change(all_, bit, set);
+  // Of a placement group's shapes, and inside one, no node is to hold all that the choice says.
+  if (of.spec.is_group() || of.spec.inside.has_value()) return;
   const int64_t gpus = of.spec.choices[choice].resources.gpus;
   if (gpus > 0 && gpus < Amount::kUnit) Change(shares_, bit, set);
   for (int level = 0; level < kGpuLevels && level < gpus / Amount::kUnit; ++level) {

@@ -13,6 +13,7 @@
 //   options.h        resources, label selectors (label.h), fallback strategy, retries, timeout
 //   task.h, group.h  one function call; n ranks at once, all or none
 //   get.h            Get, GetOrDie, Wait, Put, Cancel
+//   placement_group.h  resources reserved together, by topology, for tasks and groups to run in
 //   task_info.h      CurrentTask(): node, labels, GPUs, which choice was granted
 //   group.h          CurrentGroup(): rank, size, store, collectives
 //   serialization.h  which types can be sent; MUSTER_FIELDS(Point, x, y); for your own
@@ -25,6 +26,7 @@
 #include "muster/label.h"
 #include "muster/object_ref.h"
 #include "muster/options.h"
+#include "muster/placement_group.h"
 #include "muster/serialization.h"
 #include "muster/task.h"
 #include "muster/task_info.h"

@@ -6,11 +6,13 @@
 #include <cstdint>
 #include <initializer_list>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "muster/label.h"
 
@@ -91,6 +93,36 @@ enum class OnInfeasible : uint8_t {
   kFail,  // Get() gives kFailedPrecondition.
 };
 
+struct PlacementGroupOptions;
+struct BundlePlace;
+namespace internal {
+class PlacementGroupState;
+}  // namespace internal
+
+// Resources reserved together, all or nothing; see placement_group.h. A copy is the same group.
+class PlacementGroup {
+ public:
+  PlacementGroup() = default;                                     // None.
+  explicit PlacementGroup(const PlacementGroupOptions& options);  // Asks for it, and does not wait.
+
+  // Waits until all bundles have their place. kDeadlineExceeded when the time is over (the group
+  // goes on waiting), kFailedPrecondition where it is infeasible (OnInfeasible::kFail) or removed.
+  absl::Status Ready(absl::Duration timeout = absl::InfiniteDuration()) const;
+  // Gives everything back, and ends what runs inside. Tasks that were to run there fail.
+  absl::Status Remove() const;
+  std::vector<BundlePlace> Bundles() const;  // By index; empty before it is ready.
+  std::string id() const;                    // As `muster explain task` takes it.
+
+  explicit operator bool() const { return state_ != nullptr; }
+  friend bool operator==(const PlacementGroup& a, const PlacementGroup& b) {
+    return a.state_ == b.state_;
+  }
+  const std::shared_ptr<internal::PlacementGroupState>& state() const { return state_; }
+
+ private:
+  std::shared_ptr<internal::PlacementGroupState> state_;
+};
+
 struct TaskOptions {
   Resources resources = {};
   LabelSelector label_selector = {};
@@ -107,6 +139,11 @@ struct TaskOptions {
   // May be told to leave for work of higher priority, or for others after a time slice. What that
   // ends is run again, and costs no retry and no restart.
   bool preemptible = true;
+  int priority = 0;  // Higher comes first.
+  // Where the task runs: in what the group has reserved, on its devices. Ranks of a Group<> fill
+  // the bundles in order.
+  PlacementGroup placement_group = {};
+  int bundle_index = -1;  // -1: any.
 };
 
 struct GroupOptions {
@@ -115,6 +152,9 @@ struct GroupOptions {
       {};                 // What each rank needs; a rank is not retried alone, so no max_retries.
   int max_restarts = 0;   // Of the whole group after the death of a rank; -1: without end.
   std::string name = {};  // For people; empty: per_rank.name or the function's.
+  // How the ranks lie to each other: levels, tried in order, as in PlacementGroupOptions. Empty:
+  // anywhere.
+  std::vector<std::string> strategy = {};
 };
 
 struct CancelOptions {

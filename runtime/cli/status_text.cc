@@ -136,6 +136,34 @@ std::string SharingText(const v1::StatusReply& reply, const Style& style) {
   return text;
 }
 
+// "n1 x2, n2": bundles by node, in order of the first.
+std::string BundlesText(const v1::PlacementGroupStatus& group) {
+  std::vector<std::pair<std::string, int>> counted;
+  for (const v1::PlacementGroupStatus::Bundle& bundle : group.bundles()) {
+    const std::string node = bundle.node().empty() ? "(none)" : bundle.node();
+    const auto same = std::find_if(counted.begin(), counted.end(),
+                                   [&](const auto& each) { return each.first == node; });
+    if (same == counted.end()) {
+      counted.emplace_back(node, 1);
+    } else {
+      ++same->second;
+    }
+  }
+  return absl::StrJoin(counted, ", ", [](std::string* out, const auto& each) {
+    absl::StrAppend(out, each.first);
+    if (each.second > 1) absl::StrAppend(out, " x", each.second);
+  });
+}
+
+Table GroupsTable(const v1::StatusReply& reply) {
+  Table groups({"GROUP", "NAME", "STATE", "STRATEGY", "NEEDS", "BUNDLES", "WHY"});
+  for (const v1::PlacementGroupStatus& group : reply.placement_groups()) {
+    groups.Add({group.id().substr(0, 6), group.name(), group.state(), group.strategy(),
+                group.needs(), BundlesText(group), group.why()});
+  }
+  return groups;
+}
+
 }  // namespace
 
 std::string StatusText(const v1::StatusReply& reply, const Style& style) {
@@ -164,6 +192,7 @@ std::string StatusText(const v1::StatusReply& reply, const Style& style) {
   if (reply.nodes_size() > 0) text += nodes.ToText(style);
   text += SharingText(reply, style);
   if (reply.waiting_size() > 0) text += waiting.ToText(style);
+  if (reply.placement_groups_size() > 0) text += GroupsTable(reply).ToText(style);
   return text;
 }
 

@@ -22,6 +22,7 @@
 #include "runtime/client/driver_core.h"
 #include "runtime/client/function_registry.h"
 #include "runtime/client/object.h"
+#include "runtime/client/placement_group.h"
 #include "runtime/client/request_spec.h"
 #include "runtime/wire/frame_connection.h"
 #include "runtime/wire/head_link.h"
@@ -135,7 +136,8 @@ class RunningRuntime final : public ClientRuntime {
                                          absl::StrCat("max_restarts is ", options.max_restarts,
                                                       "; allowed: 0 or more, or -1 for no end")));
     }
-    absl::StatusOr<v1::RequestSpec> spec = MakeRequestSpec(options.per_rank, options.ranks);
+    absl::StatusOr<v1::RequestSpec> spec =
+        MakeRequestSpec(options.per_rank, options.ranks, options.strategy);
     if (!spec.ok()) return Fail(std::move(object), spec.status());
     spec->set_name(object->name);
     MutexLock lock(&mutex_);
@@ -151,6 +153,55 @@ class RunningRuntime final : public ClientRuntime {
     event.cookie = object;
     Step(std::move(event));
     return object;
+  }
+
+  // --- Placement groups ---
+
+  std::shared_ptr<internal::PlacementGroupState> CreateGroup(
+      const PlacementGroupOptions& options) override {
+    auto state = std::make_shared<internal::PlacementGroupState>();
+    state->name = options.name;
+    absl::StatusOr<v1::RequestSpec> spec = MakeGroupSpec(options);
+    MutexLock lock(&mutex_);
+    if (down_) {
+      spec = absl::FailedPreconditionError("muster::Shutdown() was called before");
+    }
+    if (!spec.ok()) {
+      MutexLock state_lock(&state->mutex);
+      state->status = absl::Status(
+          spec.status().code(),
+          absl::StrCat("placement group ", options.name, ": ", spec.status().message()));
+      return state;
+    }
+    state->number = ++last_task_;
+    state->request = core_->NewRequest();
+    struct CreateGroup event;
+    event.group = state->number;
+    event.request = state->request;
+    event.spec = *std::move(spec);
+    event.cookie = state;
+    Step(std::move(event));
+    return state;
+  }
+
+  absl::Status WaitForGroup(internal::PlacementGroupState& group, absl::Duration timeout) override {
+    const auto done = [&] {
+      MutexLock lock(&group.mutex);
+      return group.placed || !group.status.ok();
+    };
+    const absl::Time deadline =
+        timeout == absl::InfiniteDuration() ? absl::InfiniteFuture() : MonotonicNow() + timeout;
+    if (!reactor_.RunUntil(done, deadline)) {
+      return absl::DeadlineExceededError(absl::StrCat("placement group ", group.name,
+                                                      " has no room yet after ",
+                                                      absl::FormatDuration(timeout)));
+    }
+    MutexLock lock(&group.mutex);
+    return group.status;
+  }
+
+  void RemoveGroup(internal::PlacementGroupState& group) override {
+    Do(client::RemoveGroup{group.request});
   }
 
   absl::Status Cancel(const ObjectHandle& object, bool force) override {
@@ -433,6 +484,19 @@ class RunningRuntime final : public ClientRuntime {
 
   // --- Actions ---
 
+  void Act(GroupChanged& changed) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    auto& group = *static_cast<internal::PlacementGroupState*>(changed.cookie.get());
+    MutexLock lock(&group.mutex);
+    group.placed = changed.placed;
+    group.status = std::move(changed.status);
+    group.bundles.clear();
+    for (const BundleOfGroup& bundle : changed.bundles) {
+      BundlePlace place;
+      place.node = bundle.node;
+      for (const v1::Entry& label : bundle.labels) place.labels[label.key()] = label.value();
+      group.bundles.push_back(std::move(place));
+    }
+  }
   void Act(ToHead& to) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     if (link_ != nullptr) link_->Send(std::move(to.message));
   }

@@ -49,6 +49,11 @@ class ClientRuntime {
 
   virtual internal::ObjectHandle Submit(internal::Call call, const TaskOptions& options) = 0;
   virtual internal::ObjectHandle SubmitGroup(internal::Call call, const GroupOptions& options) = 0;
+  virtual std::shared_ptr<internal::PlacementGroupState> CreateGroup(
+      const PlacementGroupOptions& options) = 0;
+  virtual absl::Status WaitForGroup(internal::PlacementGroupState& group,
+                                    absl::Duration timeout) = 0;
+  virtual void RemoveGroup(internal::PlacementGroupState& group) = 0;
   virtual absl::Status Cancel(const internal::ObjectHandle& object, bool force) = 0;
   virtual std::string TaskIdOf(uint64_t task) = 0;
 

@@ -65,6 +65,10 @@ absl::Time DriverCore::NextTick() const {
     if (!task_class->infeasible.empty() && task_class->queued > 0)
       next = std::min(next, task_class->next_print);
   }
+  for (const auto& [request, group] : placement_groups_) {
+    if (!group.infeasible.empty()) next = std::min(next, group.next_print);
+    if (gave_up_on_head_ && group.bundles.empty()) next = std::min(next, now_);
+  }
   for (const auto& [number, task_class] : classes_) {
     if (task_class->queued == 0 || !task_class->requests.empty()) continue;
     next = std::min(next, task_class->progress_at + config_.request_more_from);
@@ -296,11 +300,14 @@ void DriverCore::On(const HeadUp&) {
   for (const auto& [number, lease] : leases_) {
     if (lease->state != LeaseState::kBroken) *hello.add_holds() = lease->key;
   }
+  for (const auto& [request, group] : placement_groups_) hello.add_waits(request);
   for (const auto& [request, task_class] : request_class_) hello.add_waits(request);
   for (const auto& [request, group] : request_group_) hello.add_waits(request);
   actions_->push_back(ToHead{std::move(message)});
   link_up_ = true;
-  // Requests follow the hello on the stream; a head that knows them ignores them.
+  // Requests follow the hello on the stream; a head that knows them ignores them. Groups come
+  // before what is to run inside them.
+  for (const auto& [request, group] : placement_groups_) SendGroup(group);
   for (const auto& [request, task_class] : request_class_) {
     SendRequest(request, task_class, classes_.at(task_class)->spec, "");
   }
@@ -421,6 +428,7 @@ void DriverCore::On(const Tick&) {
       Close(lease);
     }
   }
+  TickPlacementGroups();
   for (auto& [number, task_class] : classes_) {
     if (task_class->queued > 0 && task_class->requests.empty()) UpdateRequests(*task_class);
     if (!task_class->infeasible.empty() && task_class->queued > 0 &&

@@ -73,6 +73,15 @@ struct SubmitGroup {
   absl::Duration timeout = absl::InfiniteDuration();
   std::shared_ptr<void> cookie;
 };
+struct CreateGroup {  // A placement group.
+  TaskNumber group = 0;
+  uint64_t request = 0;  // As NewRequest() gave it: what tasks inside it say.
+  v1::RequestSpec spec;
+  std::shared_ptr<void> cookie;  // Handed back by GroupChanged.
+};
+struct RemoveGroup {
+  uint64_t request = 0;
+};
 struct CancelAsked {
   TaskNumber task = 0;
   bool force = false;
@@ -101,8 +110,8 @@ struct Tick {};
 
 struct Event {
   absl::Time at{};
-  std::variant<Submit, SubmitGroup, CancelAsked, HeadUp, HeadDown, FromHead, FromExecutor,
-               LeaseBroke, TaskWaits, Tick>
+  std::variant<Submit, SubmitGroup, CreateGroup, RemoveGroup, CancelAsked, HeadUp, HeadDown,
+               FromHead, FromExecutor, LeaseBroke, TaskWaits, Tick>
       what;
 };
 
@@ -143,8 +152,18 @@ struct Flushed {
 struct StoreAnswer {
   v1::StoreResult result;
 };
-using Action = std::variant<ToHead, Connect, ToExecutor, CloseConnection, Complete, Print, Output,
-                            Upload, Refused, Flushed, StoreAnswer>;
+struct BundleOfGroup {
+  std::string node;  // Empty: it is to be placed (anew).
+  std::vector<v1::Entry> labels;
+};
+struct GroupChanged {  // Of a placement group.
+  std::shared_ptr<void> cookie;
+  absl::Status status;  // Not OK: it is over.
+  bool placed = false;
+  std::vector<BundleOfGroup> bundles;
+};
+using Action = std::variant<GroupChanged, ToHead, Connect, ToExecutor, CloseConnection, Complete,
+                            Print, Output, Upload, Refused, Flushed, StoreAnswer>;
 
 struct DriverConfig {
   uint64_t driver = 0;    // Drawn at random.
@@ -172,6 +191,7 @@ class DriverCore {
   explicit DriverCore(DriverConfig config);
 
   ClassNumber AddClass(v1::RequestSpec spec);  // Bundles = 1.
+  uint64_t NewRequest() { return ++last_request_; }
   void Step(Event event, std::vector<Action>& actions);
   absl::Time NextTick() const;
 
@@ -269,6 +289,30 @@ class DriverCore {
     std::vector<TaskNumber> dependents;
   };
 
+  struct PlacementGroup {
+    TaskNumber number = 0;
+    uint64_t request = 0;
+    v1::RequestSpec spec;
+    uint32_t shape = 0;
+    std::vector<BundleOfGroup> bundles;  // Empty before it was placed.
+    absl::Time asked_at{};
+    std::string infeasible;
+    absl::Time next_print{};
+    std::shared_ptr<void> cookie;
+  };
+
+  // driver_placement_groups.cc
+  void On(CreateGroup& create);
+  void On(const RemoveGroup& remove);
+  void SendGroup(const PlacementGroup& group);
+  void OnBundlePlaced(PlacementGroup& group, const v1::Granted& granted);
+  void OnBundleLost(PlacementGroup& group, uint32_t bundle);
+  void SayGroup(const PlacementGroup& group);
+  void FailGroup(PlacementGroup& group, absl::Status status);
+  void OnGroupInfeasible(PlacementGroup& group, const v1::Infeasible& message);
+  void TickPlacementGroups();
+  void FindGroups(const v1::FindTasks& find, v1::TasksFound& answer) const;
+
   // driver_core.cc: tasks and classes.
   void On(Submit& submit);
   void On(SubmitGroup& submit);
@@ -353,6 +397,7 @@ class DriverCore {
   uint64_t last_request_ = 0;
   LeaseNumber last_lease_ = 0;
   absl::Time next_backlog_ = absl::InfiniteFuture();
+  absl::btree_map<uint64_t, PlacementGroup> placement_groups_;    // By request.
   absl::flat_hash_map<TaskNumber, std::unique_ptr<Task>> tasks_;  // Looked up only.
   EndedTasks ended_;
   absl::btree_map<TaskNumber, std::unique_ptr<Group>> groups_;

@@ -25,6 +25,9 @@ void DriverCore::OnGranted(const v1::Granted& granted) {
   const std::string key = granted.lease().SerializeAsString();
   if (lease_of_key_.contains(key)) return;  // Said again after a reconnect.
   const uint64_t request = granted.lease().request();
+  if (const auto placed = placement_groups_.find(request); placed != placement_groups_.end()) {
+    return OnBundlePlaced(placed->second, granted);
+  }
   if (const TaskNumber group = GroupOfRequest(request); group != 0) {
     OnGroupGranted(*groups_.at(group), granted);
     return;
@@ -60,6 +63,10 @@ void DriverCore::OnGranted(const v1::Granted& granted) {
 }
 
 void DriverCore::OnLeaseEnded(const v1::LeaseEnded& ended) {
+  if (const auto placed = placement_groups_.find(ended.lease().request());
+      placed != placement_groups_.end()) {
+    return OnBundleLost(placed->second, ended.lease().bundle());
+  }
   const auto known = lease_of_key_.find(ended.lease().SerializeAsString());
   // A death on a node that is going away, or one that the head ordered, costs no retry.
   const bool counts =
@@ -104,6 +111,10 @@ void DriverCore::OnStartFailed(TaskClass& task_class, const v1::LeaseEnded& ende
 }
 
 void DriverCore::OnInfeasible(const v1::Infeasible& message) {
+  if (const auto placed = placement_groups_.find(message.request());
+      placed != placement_groups_.end()) {
+    return OnGroupInfeasible(placed->second, message);
+  }
   if (const TaskNumber number = GroupOfRequest(message.request()); number != 0) {
     Group& group = *groups_.at(number);
     if (message.failed()) {
@@ -137,6 +148,10 @@ void DriverCore::OnInfeasible(const v1::Infeasible& message) {
 
 void DriverCore::OnRejected(const v1::Rejected& message) {
   const absl::Status status = FromProto(message.status());
+  if (const auto placed = placement_groups_.find(message.request());
+      placed != placement_groups_.end()) {
+    return FailGroup(placed->second, status);
+  }
   if (const TaskNumber number = GroupOfRequest(message.request()); number != 0) {
     FinishGroup(number, status, nullptr);
     return;
@@ -403,6 +418,7 @@ void DriverCore::OnFindTasks(const v1::FindTasks& find) {
     }
     found.set_before_in_class(before);
   }
+  FindGroups(find, answer);
   for (const auto& [number, group] : groups_) {
     if (!absl::StartsWith(TaskIdOf(number), find.prefix())) continue;
     v1::FoundTask& found = *answer.add_tasks();

@@ -25,6 +25,7 @@
 #include "runtime/client/function_registry.h"
 #include "runtime/client/object.h"
 #include "runtime/client/parts.h"
+#include "runtime/client/placement_group.h"
 #include "runtime/cluster/local_cluster.h"
 #include "runtime/executor/executor.h"
 #include "runtime/executor/executor_context.h"
@@ -197,6 +198,41 @@ ObjectHandle SubmitGroup(Call call, const GroupOptions& options) {
   const absl::StatusOr<client::ClientRuntime*> runtime = Runtime();
   if (!runtime.ok()) return FailedObject(call.name, runtime.status());
   return (*runtime)->SubmitGroup(std::move(call), options);
+}
+
+std::shared_ptr<PlacementGroupState> CreatePlacementGroup(const PlacementGroupOptions& options) {
+  const absl::StatusOr<client::ClientRuntime*> runtime = Runtime();
+  if (runtime.ok()) return (*runtime)->CreateGroup(options);
+  auto state = std::make_shared<PlacementGroupState>();
+  MutexLock lock(&state->mutex);
+  state->status = runtime.status();
+  return state;
+}
+
+absl::Status WaitForPlacementGroup(PlacementGroupState& group, absl::Duration timeout) {
+  {
+    MutexLock lock(&group.mutex);
+    if (!group.status.ok()) return group.status;
+  }
+  const absl::StatusOr<client::ClientRuntime*> runtime = Runtime();
+  return runtime.ok() ? (*runtime)->WaitForGroup(group, timeout) : runtime.status();
+}
+
+absl::Status RemovePlacementGroup(PlacementGroupState& group) {
+  const absl::StatusOr<client::ClientRuntime*> runtime = Runtime();
+  if (!runtime.ok()) return runtime.status();
+  if (group.number != 0) (*runtime)->RemoveGroup(group);
+  return absl::OkStatus();
+}
+
+std::vector<BundlePlace> BundlesOf(PlacementGroupState& group) {
+  MutexLock lock(&group.mutex);
+  return group.bundles;
+}
+
+std::string IdOf(PlacementGroupState& group) {
+  const absl::StatusOr<client::ClientRuntime*> runtime = Runtime();
+  return runtime.ok() && group.number != 0 ? (*runtime)->TaskIdOf(group.number) : "";
 }
 
 ObjectHandle PutValue(std::string value) {

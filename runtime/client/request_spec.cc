@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "runtime/client/placement_group.h"
 #include "runtime/wire/convert.h"
 #include "scheduler/base/status_macros.h"
 #include "scheduler/choice.h"
@@ -39,9 +40,44 @@ uint8_t Bits(const AdvanceOn& on) {
   return bits;
 }
 
+absl::StatusOr<sched::Strategy> Levels(const std::vector<std::string>& texts) {
+  sched::Strategy strategy;
+  for (const std::string& text : texts) {
+    MUSTER_ASSIGN_OR_RETURN(sched::Level level, sched::ParseLevel(text));
+    strategy.push_back(std::move(level));
+  }
+  return strategy;
+}
+
+absl::StatusOr<sched::BundleSpec> BundleOf(const Bundle& bundle) {
+  if (bundle.count < 1 || bundle.count > sched::kGroupBundlesMax) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("count is ", bundle.count, "; allowed: 1 to ", sched::kGroupBundlesMax));
+  }
+  sched::BundleSpec spec;
+  sched::Choice primary;
+  MUSTER_ASSIGN_OR_RETURN(primary.resources, Checked(bundle.resources));
+  MUSTER_ASSIGN_OR_RETURN(primary.selector, sched::LabelSelector::Parse(bundle.label_selector));
+  spec.choices.push_back(primary);
+  for (const Choice& choice : bundle.fallback_strategy) {
+    if (choice.after != absl::ZeroDuration()) {
+      return absl::InvalidArgumentError(
+          "after: a bundle's choices are all open; the group's fallback_strategy may wait");
+    }
+    sched::Choice fallback = primary;
+    if (choice.resources.has_value()) {
+      MUSTER_ASSIGN_OR_RETURN(fallback.resources, Checked(*choice.resources));
+    }
+    MUSTER_ASSIGN_OR_RETURN(fallback.selector, sched::LabelSelector::Parse(choice.label_selector));
+    spec.choices.push_back(std::move(fallback));
+  }
+  return spec;
+}
+
 }  // namespace
 
-absl::StatusOr<v1::RequestSpec> MakeRequestSpec(const TaskOptions& options, int bundles) {
+absl::StatusOr<v1::RequestSpec> MakeRequestSpec(const TaskOptions& options, int bundles,
+                                                const std::vector<std::string>& strategy) {
   if (options.max_retries < -1) {
     return absl::InvalidArgumentError(absl::StrCat("max_retries is ", options.max_retries,
                                                    "; allowed: 0 or more, or -1 for no end"));
@@ -73,6 +109,49 @@ absl::StatusOr<v1::RequestSpec> MakeRequestSpec(const TaskOptions& options, int 
     fallback.advance_on = Bits(choice.advance_on);
     spec.choices.push_back(std::move(fallback));
   }
+  if (options.placement_group) {
+    const internal::PlacementGroupState& group = *options.placement_group.state();
+    if (group.number == 0) {
+      return absl::FailedPreconditionError("its placement group could not be asked for");
+    }
+    spec.inside = sched::InsideGroup{.group = {group.request}, .bundle = options.bundle_index};
+  } else if (options.bundle_index != -1) {
+    return absl::InvalidArgumentError(absl::StrCat("bundle_index is ", options.bundle_index,
+                                                   ", but there is no placement_group"));
+  }
+  MUSTER_ASSIGN_OR_RETURN(spec.strategy, Levels(strategy));
+  MUSTER_RETURN_IF_ERROR(sched::Validate(spec));
+  return ToProto(spec);
+}
+
+absl::StatusOr<v1::RequestSpec> MakeGroupSpec(const PlacementGroupOptions& options) {
+  std::vector<sched::GroupShape> shapes;
+  const auto add = [&](const std::vector<Bundle>& bundles, const std::vector<std::string>& strategy,
+                       absl::Duration after, uint8_t advance_on) -> absl::Status {
+    sched::GroupShape shape;
+    shape.after = after;
+    shape.advance_on = advance_on;
+    MUSTER_ASSIGN_OR_RETURN(shape.strategy, Levels(strategy));
+    for (size_t i = 0; i < bundles.size(); ++i) {
+      absl::StatusOr<sched::BundleSpec> bundle = BundleOf(bundles[i]);
+      if (!bundle.ok()) {
+        return absl::InvalidArgumentError(
+            absl::StrCat("bundles[", i, "]: ", bundle.status().message()));
+      }
+      shape.bundles.insert(shape.bundles.end(), static_cast<size_t>(bundles[i].count), *bundle);
+    }
+    shapes.push_back(std::move(shape));
+    return absl::OkStatus();
+  };
+  MUSTER_RETURN_IF_ERROR(
+      add(options.bundles, options.strategy, absl::ZeroDuration(), sched::kDefaultAdvanceOn));
+  for (const GroupShape& shape : options.fallback_strategy) {
+    MUSTER_RETURN_IF_ERROR(add(shape.bundles, shape.strategy, shape.after, Bits(shape.advance_on)));
+  }
+  sched::RequestSpec spec = sched::GroupSpec(std::move(shapes));
+  spec.priority = options.priority;
+  spec.fail_if_infeasible = options.on_infeasible == OnInfeasible::kFail;
+  spec.name = options.name;
   MUSTER_RETURN_IF_ERROR(sched::Validate(spec));
   return ToProto(spec);
 }
@@ -80,7 +159,8 @@ absl::StatusOr<v1::RequestSpec> MakeRequestSpec(const TaskOptions& options, int 
 bool SameClass(const TaskOptions& a, const TaskOptions& b) {
   if (!Same(a.resources, b.resources) || a.on_infeasible != b.on_infeasible ||
       a.priority != b.priority || a.expected_duration != b.expected_duration ||
-      a.preemptible != b.preemptible)
+      a.preemptible != b.preemptible || !(a.placement_group == b.placement_group) ||
+      a.bundle_index != b.bundle_index)
     return false;
   if (a.fallback_strategy.size() != b.fallback_strategy.size() ||
       a.label_selector != b.label_selector)

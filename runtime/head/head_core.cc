@@ -266,6 +266,7 @@ void HeadCore::Schedule(decltype(sched::Event::what) what) {
 
 void HeadCore::Apply(const sched::Grant& grant) {
   Request& request = requests_.at(grant.request);
+  if (request.is_group()) return GrantGroup(request, grant);
   const Driver& driver = drivers_.at(request.driver);
   request.granted = true;
   request.leases.resize(grant.placements.size());
@@ -353,6 +354,14 @@ void HeadCore::Apply(const sched::Revoke& revoke) {
   if (found == requests_.end()) return;
   const Lease& lease = found->second.leases[revoke.bundle];
   if (lease.state != LeaseState::kStarting && lease.state != LeaseState::kStarted) return;
+  if (found->second.is_group()) {  // Nothing runs by it that could say its end.
+    v1::LeaseEnded ended;
+    ended.set_end(v1::LEASE_END_STOPPED);
+    ended.set_message(absl::StrCat(ToString(revoke.reason), ": ", revoke.why));
+    StopLeaseOn(nodes_.at(lease.node), KeyOf(found->second, revoke.bundle), true, ended.message());
+    EndReservation(found->second, revoke.bundle, std::move(ended), /*tell_scheduler=*/true);
+    return;
+  }
   StopLeaseOn(nodes_.at(lease.node), KeyOf(found->second, revoke.bundle), /*kill=*/true,
               absl::StrCat(ToString(revoke.reason), ": ", revoke.why));
 }
@@ -449,7 +458,7 @@ void HeadCore::CheckInvariants() const {
     for (const Lease& lease : request.leases) {
       if (lease.state == LeaseState::kStarting || lease.state == LeaseState::kStarted) live = true;
     }
-    MUSTER_CHECK(live);
+    MUSTER_CHECK(live || request.is_group());
   }
   for (const auto& [connection, driver] : driver_of_) {
     MUSTER_CHECK(drivers_.at(driver).connection == connection);

@@ -107,6 +107,9 @@ class HeadCore {
     v1::RequestSpec spec;
     bool granted = false;
     std::vector<Lease> leases;  // By bundle, once granted.
+    absl::Time asked_at{};
+    // A placement group: its leases are reservations. It stays until its driver removes it.
+    bool is_group() const { return spec.shapes_size() > 0; }
   };
   struct Flush {
     uint64_t sequence = 0;
@@ -202,6 +205,17 @@ class HeadCore {
   void EndLease(Request& request, int bundle, v1::LeaseEnded ended, bool tell_scheduler);
   void StopLeaseOn(const Node& node, const v1::LeaseKey& key, bool kill, const std::string& why);
   void ForgetOldLostNodes();
+
+  // Placement groups (head_groups.cc).
+  void GrantGroup(Request& request, const sched::Grant& grant);
+  void EndReservation(Request& request, int bundle, v1::LeaseEnded ended, bool tell_scheduler);
+  void RemoveGroup(Driver& driver, Request& request);
+  void AskAgain(const Request& request, const v1::LeaseRequest& message);
+  bool AdoptReservation(Node& node, const v1::HeldLease& held, const sched::RequestSpec& spec,
+                        sched::Placement placement, std::vector<sched::HeldLease>& adopted);
+  // The group that the spec is inside, by the scheduler's number for it; 0: it is not there.
+  RequestId GroupOf(const Driver& driver, const v1::RequestSpec& spec) const;
+  void ReportGroups(absl::Time now, v1::StatusReply& reply) const;
 
   // Reports (head_report.cc).
   void OnFound(ConnectionId connection, const v1::TasksFound& found);

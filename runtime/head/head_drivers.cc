@@ -63,9 +63,12 @@ void HeadCore::OnHello(ConnectionId connection, const v1::DriverHello& hello) {
     const Request& request = requests_.at(entry.second);
     const bool waits =
         std::find(hello.waits().begin(), hello.waits().end(), number) != hello.waits().end();
-    if (!request.granted) {
-      if (!waits) unwanted.push_back(number);
-      continue;
+    if (!request.granted || request.is_group()) {
+      if (!waits) {
+        unwanted.push_back(number);
+        continue;
+      }
+      if (!request.granted) continue;
     }
     for (size_t bundle = 0; bundle < request.leases.size(); ++bundle) {
       const Lease& lease = request.leases[bundle];
@@ -120,13 +123,19 @@ absl::StatusOr<sched::SpecHandle> HeadCore::SpecOf(Driver& driver, v1::LeaseRequ
       sched::RequestSpec read,
       FromProto(message.spec(), absl::StrFormat("%016x/%d", driver.id, message.task_class())));
   if (driver.specs.size() >= kSpecsKept) driver.specs.clear();
+  if (read.inside) read.inside->group = GroupOf(driver, message.spec());
   sched::SpecHandle spec = std::move(read);
+  if (spec->inside && spec->inside->group.value == 0) return spec;  // It may come yet.
   driver.specs[message.task_class()] = {.bytes = std::move(bytes), .spec = spec};
   return spec;
 }
 
 void HeadCore::OnRequest(Driver& driver, v1::LeaseRequest message) {
-  if (driver.requests.contains(message.request())) return;  // Said again after a reconnect.
+  // Said again after a reconnect.
+  if (const auto known = driver.requests.find(message.request()); known != driver.requests.end()) {
+    AskAgain(requests_.at(known->second), message);
+    return;
+  }
   absl::StatusOr<sched::SpecHandle> spec = SpecOf(driver, message);
   if (!spec.ok()) {
     v1::ToDriver rejected;
@@ -142,16 +151,20 @@ void HeadCore::OnRequest(Driver& driver, v1::LeaseRequest message) {
   request.task_class = message.task_class();
   request.task_id = message.task_id();
   request.spec = std::move(*message.mutable_spec());
+  request.asked_at = now_;
   const RequestId id = request.id;
+  const bool placed = request.is_group() && message.placed_shape() > 0;
   driver.requests[message.request()] = id;
   requests_.emplace(id, std::move(request));
-  Schedule(sched::Requested{id, *std::move(spec)});
+  Schedule(sched::Requested{id, *std::move(spec),
+                            placed ? static_cast<int>(message.placed_shape()) - 1 : -1});
 }
 
 void HeadCore::OnCancel(Driver& driver, uint64_t number) {
   const auto found = driver.requests.find(number);
   if (found == driver.requests.end()) return;
   const RequestId id = found->second;
+  if (requests_.at(id).is_group()) return RemoveGroup(driver, requests_.at(id));
   if (requests_.at(id).granted) return;  // The driver will hear of it, and return it.
   driver.requests.erase(found);
   requests_.erase(id);
@@ -228,7 +241,8 @@ void HeadCore::EndDriver(uint64_t id, const std::string& why) {
   }
   std::vector<uint64_t> waiting;
   for (const auto& [number, request] : driver.requests) {
-    if (!requests_.at(request).granted) waiting.push_back(number);
+    const Request& known = requests_.at(request);
+    if (!known.granted || known.is_group()) waiting.push_back(number);
   }
   for (uint64_t number : waiting) OnCancel(driver, number);
   if (const auto lends = std::exchange(driver.lends, std::nullopt)) Lend(*lends, false);

@@ -111,11 +111,24 @@ void HeadCore::Adopt(Node& node, const v1::HeldLease& held,
   absl::StatusOr<sched::RequestSpec> spec =
       FromProto(held.spec(), absl::StrFormat("%016x/held", key.driver()));
   absl::StatusOr<sched::Placement> placement = FromProto(held.placement(), node.id);
+  if (spec.ok() && placement.ok() && spec->is_group()) {
+    if (!AdoptReservation(node, held, *spec, *std::move(placement), adopted)) {
+      StopLeaseOn(node, key, true, "its description cannot be read");
+    }
+    return;
+  }
   if (!spec.ok() || !placement.ok() || key.bundle() >= static_cast<uint32_t>(spec->bundles)) {
     StopLeaseOn(node, key, true, "its description cannot be read");
     return;
   }
   Driver& driver = DriverOrUnseen(key.driver());
+  if (spec->inside) {
+    spec->inside->group = GroupOf(driver, held.spec());
+    if (spec->inside->group.value == 0) {
+      StopLeaseOn(node, key, true, "its placement group is not there");
+      return;
+    }
+  }
   auto number = driver.requests.find(key.request());
   if (number != driver.requests.end() && !requests_.at(number->second).granted) {
     const uint64_t task_class = requests_.at(number->second).task_class;
@@ -276,6 +289,7 @@ void HeadCore::OnEnded(Node& node, const v1::LeaseEnded& message) {
 
 void HeadCore::EndLease(Request& request, int bundle, v1::LeaseEnded ended, bool tell_scheduler) {
   Lease& lease = request.leases[static_cast<size_t>(bundle)];
+  if (request.is_group()) return EndReservation(request, bundle, std::move(ended), tell_scheduler);
   if (lease.state == LeaseState::kEnded) return;
   lease.state = LeaseState::kEnded;
   const RequestId id = request.id;

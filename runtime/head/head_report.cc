@@ -43,6 +43,7 @@ v1::StatusReply HeadCore::Status(absl::Time now) const {
     node.set_host_id(found->second.hello.host_id());
   }
   FillSharing(reply);
+  ReportGroups(now, reply);
   for (const sched::WaitingClass& waiting : scheduler_.Waiting(now)) {
     v1::WaitingStatus& row = *reply.add_waiting();
     row.set_class_name(waiting.spec.name);

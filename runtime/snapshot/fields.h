@@ -21,15 +21,15 @@ template <typename T>
 inline constexpr const char* kWords[] = {nullptr};
 template <>
 inline constexpr const char* kWords<sched::SnapshotBundle::State>[] = {"missing", "running",
-                                                                       "ended"};
+                                                                       "closing", "ended"};
 template <>
 inline constexpr const char* kWords<sched::DecisionDetail>[] = {"off", "sampled", "all"};
 template <>
 inline constexpr const char* kWords<sched::NodeState>[] = {"alive", "unreachable", "draining",
                                                            "lost"};
 template <>
-inline constexpr const char* kWords<sched::LeavingReason>[] = {"draining", "unhealthy", "preempted",
-                                                               "recalled", "return_to_preferred"};
+inline constexpr const char* kWords<sched::LeavingReason>[] = {
+    "draining", "unhealthy", "preempted", "recalled", "return_to_preferred", "group_ended"};
 
 // --- Requests ---
 
@@ -47,6 +47,25 @@ void Fields(A& a, In<A, sched::Choice>& choice) {
   a("resources", choice.resources);
   a("after", choice.after);
   a.Findings("advance_on", choice.advance_on);
+}
+
+template <typename A>
+void Fields(A& a, In<A, sched::BundleSpec>& bundle) {
+  a("choices", bundle.choices);
+}
+
+template <typename A>
+void Fields(A& a, In<A, sched::GroupShape>& shape) {
+  a("bundles", shape.bundles);
+  a("strategy", shape.strategy);
+  a("after", shape.after);
+  a.Findings("advance_on", shape.advance_on);
+}
+
+template <typename A>
+void Fields(A& a, In<A, sched::InsideGroup>& inside) {
+  a("group", inside.group);
+  a("bundle", inside.bundle, -1);
 }
 
 template <typename A>
@@ -69,6 +88,9 @@ void Fields(A& a, In<A, sched::RequestSpec>& spec) {
   a("expected_duration", spec.expected_duration, absl::InfiniteDuration());
   a("preemptible", spec.preemptible, true);
   a("choices", spec.choices);
+  a("strategy", spec.strategy);
+  a("shapes", spec.shapes);
+  a("inside", spec.inside);
 }
 
 // --- Where things are ---
@@ -169,6 +191,9 @@ void Fields(A& a, In<A, sched::SchedulerConfig>& config) {
   a("start", config.start, absl::InfinitePast());
   a("infeasible_grace", config.infeasible_grace);
   a("adoption_timeout", config.adoption_timeout, absl::Seconds(30));
+  a("hierarchy", config.hierarchy, sched::DefaultHierarchy());
+  a("overtaken_max", config.overtaken_max, int64_t{64});
+  a("reservation_after", config.reservation_after, absl::Minutes(1));
   a("avoid_for", config.avoid_for, absl::Seconds(10));
   a("lost_nodes_kept", config.lost_nodes_kept, 100);
   a("idle_classes_kept", config.idle_classes_kept, 256);
@@ -213,6 +238,7 @@ void Fields(A& a, In<A, sched::SnapshotBundle>& bundle) {
   a("blocked", bundle.blocked);
   a("may_overcommit", bundle.may_overcommit);
   a("adopted", bundle.adopted);
+  a("inside", bundle.inside, -1);
   a("placement", bundle.placement);
 }
 
@@ -228,6 +254,20 @@ void Fields(A& a, In<A, sched::SnapshotRequest>& request) {
   a("avoids_until", request.avoids_until, absl::InfinitePast());
   a("bundles", request.bundles);
   a("adopt_by", request.adopt_by);
+  a("shape", request.shape);
+  a("level", request.level);
+  a("broken", request.broken);
+  a("closing", request.closing);
+  a("removed", request.removed);
+}
+
+template <typename A>
+void Fields(A& a, In<A, sched::SnapshotReservation>& reservation) {
+  a("group", reservation.group);
+  a("since", reservation.since, absl::UnixEpoch());
+  a("overtaken", reservation.overtaken);
+  a("planned_at", reservation.planned_at);
+  a("nodes", reservation.nodes);
 }
 
 template <typename A>
@@ -251,6 +291,7 @@ void Fields(A& a, In<A, sched::Snapshot>& snapshot) {
   a("tenants", snapshot.tenants);
   a("quotas", snapshot.quotas);
   a("holds", snapshot.holds);
+  a("reservation", snapshot.reservation);
 }
 
 template <typename A>
@@ -275,6 +316,8 @@ void Fields(A& a, In<A, sched::HeldLease>& held) {
   a("bundle", held.bundle);
   a("spec", held.spec);
   a("placement", held.placement);
+  a("shape", held.shape);
+  a("level", held.level);
 }
 template <typename A>
 void Fields(A& a, In<A, sched::NodeJoined>& event) {
@@ -307,6 +350,7 @@ template <typename A>
 void Fields(A& a, In<A, sched::Requested>& event) {
   a("request", event.request);
   a("spec", event.spec);
+  a("placed_shape", event.placed_shape, -1);
 }
 template <typename A>
 void Fields(A& a, In<A, sched::RequestCancelled>& event) {

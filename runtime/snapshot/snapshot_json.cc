@@ -143,6 +143,7 @@ class Writer {
   void Write(const std::string& text) { text_ += Quoted(text); }
   void Write(const sched::SpecHandle& spec) { Object(*spec); }
   void Write(const sched::LabelSelector& selector) { WriteMap(selector.ToMap()); }
+  void Write(const sched::Level& level) { text_ += Quoted(sched::ToText(level)); }
   void Write(const sched::Labels& labels) { WriteMap(labels); }
   template <typename Tag>
   void Write(Id<Tag> id) {
@@ -393,6 +394,14 @@ class Reader {
     sched::RequestSpec spec;
     ReadObject(json, path, spec);
     if (status_.ok()) handle = std::move(spec);
+  }
+  void Read(const Json& json, const std::string& path, sched::Level& level) {
+    std::string text;
+    Read(json, path, text);
+    if (!status_.ok()) return;
+    absl::StatusOr<sched::Level> parsed = sched::ParseLevel(text);
+    if (!parsed.ok()) return Wrong(path, json, parsed.status().message());
+    level = *std::move(parsed);
   }
   void Read(const Json& json, const std::string& path, sched::Labels& labels) {
     labels.clear();

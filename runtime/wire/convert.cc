@@ -155,11 +155,92 @@ v1::Choice ToProto(const sched::Choice& choice) {
   return proto;
 }
 
+using Levels = google::protobuf::RepeatedPtrField<std::string>;
+
+absl::StatusOr<sched::Strategy> StrategyFromProto(const Levels& levels) {
+  if (levels.size() > sched::kLevelsMax) {
+    return Bad("strategy.size()", levels.size(), absl::StrCat("at most ", sched::kLevelsMax));
+  }
+  sched::Strategy strategy;
+  for (const std::string& text : levels) {
+    MUSTER_ASSIGN_OR_RETURN(sched::Level level, sched::ParseLevel(text));
+    strategy.push_back(std::move(level));
+  }
+  return strategy;
+}
+
+absl::StatusOr<sched::GroupShape> FromProto(const v1::GroupShape& proto) {
+  sched::GroupShape shape;
+  MUSTER_ASSIGN_OR_RETURN(shape.strategy, StrategyFromProto(proto.strategy()));
+  if (proto.after_ns() < 0) return Bad("after_ns", proto.after_ns(), "0 and more");
+  shape.after = absl::Nanoseconds(proto.after_ns());
+  if ((proto.advance_on() & ~kAdvanceOnBits) != 0) {
+    return Bad("advance_on", proto.advance_on(), "bits 1, 2, 4 and 8");
+  }
+  shape.advance_on = static_cast<uint8_t>(proto.advance_on());
+  for (int i = 0; i < proto.bundles_size(); ++i) {
+    const v1::BundleSpec& from = proto.bundles(i);
+    const std::string where = absl::StrCat("bundles[", i, "].");
+    sched::BundleSpec bundle;
+    if (from.choices_size() > sched::kChoicesMax) {
+      return Bad(absl::StrCat(where, "choices"), from.choices_size(),
+                 absl::StrCat("1 to ", sched::kChoicesMax));
+    }
+    for (const v1::Choice& one : from.choices()) {
+      absl::StatusOr<sched::Choice> choice = FromProto(one);
+      MUSTER_RETURN_IF_ERROR(In(where, choice.status()));
+      bundle.choices.push_back(*std::move(choice));
+    }
+    if (shape.bundles.size() + from.count() > sched::kGroupBundlesMax) {
+      return Bad(absl::StrCat(where, "count"), from.count(),
+                 absl::StrCat("at most ", sched::kGroupBundlesMax, " bundles in all"));
+    }
+    shape.bundles.insert(shape.bundles.end(), from.count(), bundle);
+  }
+  return shape;
+}
+
+v1::GroupShape ToProto(const sched::GroupShape& shape) {
+  v1::GroupShape proto;
+  for (const sched::Level& level : shape.strategy) proto.add_strategy(sched::ToText(level));
+  proto.set_after_ns(absl::ToInt64Nanoseconds(shape.after));
+  proto.set_advance_on(shape.advance_on);
+  for (size_t i = 0; i < shape.bundles.size(); ++i) {
+    const sched::BundleSpec& bundle = shape.bundles[i];
+    if (i > 0 && bundle == shape.bundles[i - 1]) {
+      v1::BundleSpec& last = *proto.mutable_bundles(proto.bundles_size() - 1);
+      last.set_count(last.count() + 1);
+      continue;
+    }
+    v1::BundleSpec& to = *proto.add_bundles();
+    to.set_count(1);
+    for (const sched::Choice& choice : bundle.choices) *to.add_choices() = ToProto(choice);
+  }
+  return proto;
+}
+
 absl::StatusOr<sched::RequestSpec> FromProto(const v1::RequestSpec& proto, std::string owner) {
+  if (proto.shapes_size() > sched::kChoicesMax) {
+    return Bad("shapes", proto.shapes_size(), absl::StrCat("at most ", sched::kChoicesMax));
+  }
   if (proto.choices_size() > sched::kChoicesMax) {
     return Bad("choices", proto.choices_size(), absl::StrCat("1 to ", sched::kChoicesMax));
   }
   sched::RequestSpec spec;
+  if (proto.shapes_size() > 0) {
+    std::vector<sched::GroupShape> shapes;
+    for (int i = 0; i < proto.shapes_size(); ++i) {
+      absl::StatusOr<sched::GroupShape> shape = FromProto(proto.shapes(i));
+      MUSTER_RETURN_IF_ERROR(In(absl::StrCat("shapes[", i, "]."), shape.status()));
+      shapes.push_back(*std::move(shape));
+    }
+    spec = sched::GroupSpec(std::move(shapes));
+  }
+  MUSTER_ASSIGN_OR_RETURN(spec.strategy, StrategyFromProto(proto.strategy()));
+  if (proto.has_inside()) {
+    spec.inside =
+        sched::InsideGroup{.group = {proto.inside().request()}, .bundle = proto.inside().bundle()};
+  }
   for (int i = 0; i < proto.choices_size(); ++i) {
     absl::StatusOr<sched::Choice> choice = FromProto(proto.choices(i));
     MUSTER_RETURN_IF_ERROR(In(absl::StrCat("choices[", i, "]."), choice.status()));
@@ -189,7 +270,15 @@ absl::StatusOr<sched::RequestSpec> FromProto(const v1::RequestSpec& proto, std::
 
 v1::RequestSpec ToProto(const sched::RequestSpec& spec) {
   v1::RequestSpec proto;
-  for (const sched::Choice& choice : spec.choices) *proto.add_choices() = ToProto(choice);
+  if (!spec.is_group()) {  // A group's choices follow from its shapes.
+    for (const sched::Choice& choice : spec.choices) *proto.add_choices() = ToProto(choice);
+  }
+  for (const sched::GroupShape& shape : spec.shapes) *proto.add_shapes() = ToProto(shape);
+  for (const sched::Level& level : spec.strategy) proto.add_strategy(sched::ToText(level));
+  if (spec.inside) {
+    proto.mutable_inside()->set_request(spec.inside->group.value);
+    proto.mutable_inside()->set_bundle(spec.inside->bundle);
+  }
   proto.set_bundles(static_cast<uint32_t>(spec.bundles));
   proto.set_priority(spec.priority);
   proto.set_fail_if_infeasible(spec.fail_if_infeasible);

@@ -70,6 +70,13 @@ void WorkerCore::SendHello() {
   hello = config_.hello;
   hello.set_worker(config_.worker);
   hello.set_joined_head(joined_head_);
+  for (const v1::StartLease& order : reservations_) {  // Before what runs inside them.
+    v1::HeldLease& held = *hello.add_held();
+    *held.mutable_lease() = order.lease();
+    *held.mutable_spec() = order.spec();
+    *held.mutable_placement() = order.placement();
+    held.set_started(true);
+  }
   for (const auto& [id, lease] : leases_) {
     v1::HeldLease& held = *hello.add_held();
     *held.mutable_lease() = lease.key;
@@ -120,6 +127,7 @@ void WorkerCore::OnWelcome(const v1::Welcome& welcome) {
   node_name_ = welcome.node_name();
   welcomed_ = true;
   SayLine(absl::StrCat(first ? "joined" : "rejoined", " as node ", node_name_));
+  for (const v1::StartLease& order : reservations_) SayReserved(order);
   for (const auto& [id, lease] : leases_) {
     if (!lease.started) continue;
     v1::WorkerMessage message;
@@ -150,6 +158,7 @@ void WorkerCore::OnRefused(const v1::Refused& refused) {
   said_hello_ = false;
   welcomed_ = false;
   leases_.clear();  // Others have them by now: nothing of them may be reported.
+  reservations_.clear();
   for (auto& [id, executor] : executors_) {
     executor.lease = 0;
     KillExecutor(executor);
@@ -167,6 +176,7 @@ void WorkerCore::On(const NewIdentity& identity) {
 // --- Leases ---
 
 void WorkerCore::StartLease(const v1::StartLease& order) {
+  if (order.spec().shapes_size() > 0) return Reserve(order);
   if (FindLease(order.lease()) != 0) return;
   Lease lease;
   lease.key = order.lease();
@@ -183,6 +193,33 @@ void WorkerCore::StartLease(const v1::StartLease& order) {
   executor->lease = id;
   added.executor = executor->id;
   if (executor->state == State::kIdle) Assign(*executor, added);
+}
+
+void WorkerCore::Reserve(const v1::StartLease& order) {
+  Unreserve(order.lease());
+  if (draining_ || leaving_) {
+    v1::WorkerMessage message;
+    v1::LeaseEnded& ended = *message.mutable_ended();
+    *ended.mutable_lease() = order.lease();
+    ended.set_end(v1::LEASE_END_STOPPED);
+    ended.set_message(absl::StrCat("node ", node_name_, " is draining"));
+    Tell(std::move(message));
+    return;
+  }
+  reservations_.push_back(order);
+  SayReserved(order);
+}
+
+bool WorkerCore::Unreserve(const v1::LeaseKey& key) {
+  return std::erase_if(reservations_, [&](const v1::StartLease& order) {
+           return SameKey(order.lease(), key);
+         }) > 0;
+}
+
+void WorkerCore::SayReserved(const v1::StartLease& order) {
+  v1::WorkerMessage message;
+  *message.mutable_started()->mutable_lease() = order.lease();
+  Tell(std::move(message));
 }
 
 WorkerCore::Executor* WorkerCore::FindWarm(const v1::StartLease& order) {
@@ -234,6 +271,7 @@ void WorkerCore::Assign(Executor& executor, Lease& lease) {
 }
 
 void WorkerCore::StopLease(const v1::StopLease& stop) {
+  if (Unreserve(stop.lease())) return;
   const uint64_t id = FindLease(stop.lease());
   if (id == 0) return;
   Lease& lease = leases_.at(id);
@@ -279,6 +317,9 @@ void WorkerCore::OnDriverStarted(const v1::DriverStarted& started) {
 }
 
 void WorkerCore::OnDriverEnded(const v1::DriverEnded& ended) {
+  std::erase_if(reservations_, [&](const v1::StartLease& order) {
+    return order.lease().driver() == ended.driver();
+  });
   std::vector<uint64_t> waiting;
   for (auto& [id, lease] : leases_) {
     if (lease.key.driver() != ended.driver()) continue;

@@ -160,6 +160,9 @@ class WorkerCore {
   void OnWelcome(const v1::Welcome& welcome);
   void OnRefused(const v1::Refused& refused);
   void StartLease(const v1::StartLease& order);
+  void Reserve(const v1::StartLease& order);
+  bool Unreserve(const v1::LeaseKey& key);  // False: there is no such reservation.
+  void SayReserved(const v1::StartLease& order);
   void StopLease(const v1::StopLease& stop);
   void OnDriverStarted(const v1::DriverStarted& started);
   void OnDriverEnded(const v1::DriverEnded& ended);
@@ -200,6 +203,9 @@ class WorkerCore {
   uint64_t last_lease_ = 0;
   absl::btree_map<ExecutorId, Executor> executors_;
   absl::btree_map<uint64_t, Lease> leases_;  // In the order of coming.
+  // Bundles of placement groups: held for a head that has forgotten them, and nothing more. Their
+  // ends are not said: the head that ordered them counts on them.
+  std::vector<v1::StartLease> reservations_;  // In the order of coming.
 };
 
 }  // namespace muster::worker

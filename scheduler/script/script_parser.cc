@@ -10,6 +10,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "scheduler/base/status_macros.h"
+#include "scheduler/group_plan.h"
 #include "scheduler/script/script.h"
 #include "scheduler/script/script_fields.h"
 
@@ -114,7 +115,103 @@ absl::StatusOr<bool> ParseYesNo(const ScriptFields& fields, absl::string_view ke
   return absl::InvalidArgumentError(absl::StrCat(key, ": allowed: yes, no"));
 }
 
-absl::StatusOr<RequestSpec> ParseSpec(const ScriptFields& fields) {
+absl::StatusOr<Strategy> ParseScriptStrategy(absl::string_view text) {
+  Strategy strategy;
+  MUSTER_ASSIGN_OR_RETURN(const absl::string_view inside, Inside(text, '[', ']'));
+  MUSTER_ASSIGN_OR_RETURN(const std::vector<absl::string_view> pieces,
+                          SplitOutsideBrackets(inside, ','));
+  for (const absl::string_view piece : pieces) {
+    MUSTER_ASSIGN_OR_RETURN(Level level, ParseLevel(piece));
+    strategy.push_back(std::move(level));
+  }
+  return strategy;
+}
+
+// "{zone: a} gpus=2 count=4", or "count=4 choices=[{zone: a} gpus=2, {}]".
+absl::Status ParseBundle(absl::string_view text, std::vector<BundleSpec>& bundles) {
+  MUSTER_ASSIGN_OR_RETURN(std::vector<absl::string_view> words, SplitOutsideBrackets(text, ' '));
+  Choice choice{.resources = {.cpus = Amount::kUnit}};
+  if (!words.empty() && absl::StartsWith(words[0], "{")) {
+    MUSTER_ASSIGN_OR_RETURN(choice.selector, ParseScriptSelector(words[0]));
+    words.erase(words.begin());
+  }
+  MUSTER_ASSIGN_OR_RETURN(const ScriptFields fields, ScriptFields::Parse(words));
+  MUSTER_RETURN_IF_ERROR(
+      fields.Allow({"cpus", "gpus", "memory", "resource.*", "count", "choices"}));
+  MUSTER_RETURN_IF_ERROR(ParseResources(fields, /*with_gpus=*/true, choice.resources));
+  BundleSpec bundle;
+  if (fields.Has("choices")) {
+    MUSTER_ASSIGN_OR_RETURN(const absl::string_view inside,
+                            Inside(fields.Text("choices"), '[', ']'));
+    MUSTER_ASSIGN_OR_RETURN(const std::vector<absl::string_view> pieces,
+                            SplitOutsideBrackets(inside, ','));
+    for (const absl::string_view piece : pieces) {
+      MUSTER_ASSIGN_OR_RETURN(Choice one, ParseChoice(piece, choice.resources));
+      bundle.choices.push_back(std::move(one));
+    }
+  } else {
+    bundle.choices.push_back(std::move(choice));
+  }
+  MUSTER_ASSIGN_OR_RETURN(const int count, fields.Int("count", 1, 1, kGroupBundlesMax));
+  if (bundles.size() + static_cast<size_t>(count) > kGroupBundlesMax) {
+    return absl::InvalidArgumentError("bundles: too many");
+  }
+  bundles.insert(bundles.end(), static_cast<size_t>(count), bundle);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<GroupShape> ParseShape(const ScriptFields& fields) {
+  GroupShape shape;
+  MUSTER_ASSIGN_OR_RETURN(const absl::string_view inside, Inside(fields.Text("bundles"), '[', ']'));
+  MUSTER_ASSIGN_OR_RETURN(const std::vector<absl::string_view> pieces,
+                          SplitOutsideBrackets(inside, ','));
+  for (const absl::string_view piece : pieces) {
+    MUSTER_RETURN_IF_ERROR(ParseBundle(piece, shape.bundles));
+  }
+  if (fields.Has("strategy")) {
+    MUSTER_ASSIGN_OR_RETURN(shape.strategy, ParseScriptStrategy(fields.Text("strategy")));
+  }
+  MUSTER_ASSIGN_OR_RETURN(shape.after, fields.Duration("after", absl::ZeroDuration()));
+  if (fields.Has("advance_on")) {
+    MUSTER_ASSIGN_OR_RETURN(shape.advance_on, ParseAdvanceOn(fields.Text("advance_on")));
+  }
+  return shape;
+}
+
+// bundles=[...] strategy=[...] else=[bundles=[...] strategy=[...] after=2m, ...]
+absl::StatusOr<RequestSpec> ParseGroup(const ScriptFields& fields) {
+  std::vector<GroupShape> shapes;
+  MUSTER_ASSIGN_OR_RETURN(GroupShape first, ParseShape(fields));
+  shapes.push_back(std::move(first));
+  if (fields.Has("else")) {
+    MUSTER_ASSIGN_OR_RETURN(const absl::string_view inside, Inside(fields.Text("else"), '[', ']'));
+    MUSTER_ASSIGN_OR_RETURN(const std::vector<absl::string_view> pieces,
+                            SplitOutsideBrackets(inside, ','));
+    for (const absl::string_view piece : pieces) {
+      MUSTER_ASSIGN_OR_RETURN(const std::vector<absl::string_view> words,
+                              SplitOutsideBrackets(piece, ' '));
+      MUSTER_ASSIGN_OR_RETURN(const ScriptFields shape, ScriptFields::Parse(words));
+      MUSTER_RETURN_IF_ERROR(shape.Allow({"bundles", "strategy", "after", "advance_on"}));
+      MUSTER_ASSIGN_OR_RETURN(GroupShape next, ParseShape(shape));
+      shapes.push_back(std::move(next));
+    }
+  }
+  return GroupSpec(std::move(shapes));
+}
+
+// inside=7 (any bundle) or inside=7/0.
+absl::StatusOr<InsideGroup> ParseInside(absl::string_view text) {
+  const std::pair<absl::string_view, absl::string_view> parts =
+      absl::StrSplit(text, absl::MaxSplits('/', 1));
+  InsideGroup inside;
+  if (!absl::SimpleAtoi(parts.first, &inside.group.value) ||
+      (absl::StrContains(text, '/') && !absl::SimpleAtoi(parts.second, &inside.bundle))) {
+    return absl::InvalidArgumentError("inside: allowed: 7 (any bundle of request 7), 7/0");
+  }
+  return inside;
+}
+
+absl::StatusOr<RequestSpec> ParseChoices(const ScriptFields& fields) {
   RequestSpec spec;
   Resources primary{.cpus = Amount::kUnit};
   MUSTER_RETURN_IF_ERROR(ParseResources(fields, /*with_gpus=*/true, primary));
@@ -131,6 +228,18 @@ absl::StatusOr<RequestSpec> ParseSpec(const ScriptFields& fields) {
     spec.choices.push_back({.resources = primary});
   }
   MUSTER_ASSIGN_OR_RETURN(spec.bundles, fields.Int("bundles", 1, 1, kBundlesMax));
+  if (fields.Has("strategy")) {
+    MUSTER_ASSIGN_OR_RETURN(spec.strategy, ParseScriptStrategy(fields.Text("strategy")));
+  }
+  if (fields.Has("inside")) {
+    MUSTER_ASSIGN_OR_RETURN(spec.inside, ParseInside(fields.Text("inside")));
+  }
+  return spec;
+}
+
+absl::StatusOr<RequestSpec> ParseSpec(const ScriptFields& fields) {
+  const bool group = absl::StartsWith(fields.Text("bundles"), "[");
+  MUSTER_ASSIGN_OR_RETURN(RequestSpec spec, group ? ParseGroup(fields) : ParseChoices(fields));
   MUSTER_ASSIGN_OR_RETURN(spec.priority, fields.Int("priority", 0, -1'000'000, 1'000'000));
   const absl::string_view on_infeasible = fields.Text("on_infeasible");
   if (fields.Has("on_infeasible") && on_infeasible != "fail" && on_infeasible != "wait") {
@@ -163,9 +272,9 @@ absl::StatusOr<RequestSpec> ParseSpec(const ScriptFields& fields) {
 // --- Statements ---
 
 constexpr absl::string_view kSpecFields[] = {
-    "cpus",          "gpus",  "memory",  "resource.*",    "bundles",  "priority",
-    "name",          "owner", "choices", "on_infeasible", "id",       "affinity",
-    "soft_affinity", "avoid", "tenant",  "job",           "expected", "preemptible"};
+    "cpus",   "gpus",    "memory",        "resource.*",  "bundles",  "priority",      "name",
+    "owner",  "choices", "on_infeasible", "id",          "affinity", "soft_affinity", "avoid",
+    "tenant", "job",     "expected",      "preemptible", "strategy", "else",          "inside"};
 
 std::vector<absl::string_view> SpecFieldsAnd(const std::vector<absl::string_view>& more) {
   std::vector<absl::string_view> all(std::begin(kSpecFields), std::end(kSpecFields));
@@ -174,14 +283,22 @@ std::vector<absl::string_view> SpecFieldsAnd(const std::vector<absl::string_view
 }
 
 absl::StatusOr<HeldLease> ParseHeld(const ScriptFields& fields) {
-  MUSTER_RETURN_IF_ERROR(fields.Allow(SpecFieldsAnd({"bundle", "choice", "devices"})));
+  MUSTER_RETURN_IF_ERROR(
+      fields.Allow(SpecFieldsAnd({"bundle", "choice", "devices", "shape", "level"})));
   HeldLease held;
   MUSTER_ASSIGN_OR_RETURN(held.request.value, fields.Id("id"));
   MUSTER_ASSIGN_OR_RETURN(held.spec, ParseSpec(fields));
-  MUSTER_ASSIGN_OR_RETURN(held.bundle, fields.Int("bundle", 0, 0, held.spec->bundles - 1));
-  const int choices = static_cast<int>(held.spec->choices.size());
+  const int shapes = std::max(static_cast<int>(held.spec->shapes.size()), 1);
+  MUSTER_ASSIGN_OR_RETURN(held.shape, fields.Int("shape", 0, 0, shapes - 1));
+  MUSTER_ASSIGN_OR_RETURN(held.level, fields.Int("level", 0, 0, kLevelsMax - 1));
+  MUSTER_ASSIGN_OR_RETURN(held.bundle,
+                          fields.Int("bundle", 0, 0, BundlesOf(*held.spec, held.shape) - 1));
+  const int choices = static_cast<int>(
+      held.spec->is_group() ? held.spec->shapes[held.shape].bundles[held.bundle].choices.size()
+                            : held.spec->choices.size());
   MUSTER_ASSIGN_OR_RETURN(held.placement.choice, fields.Int("choice", 0, 0, choices - 1));
-  held.placement.resources = held.spec->choices[held.placement.choice].resources;
+  held.placement.resources =
+      ChoiceOf(*held.spec, held.shape, held.bundle, held.placement.choice).resources;
   if (!fields.Has("devices")) return held;
   MUSTER_ASSIGN_OR_RETURN(const absl::string_view inside, Inside(fields.Text("devices"), '[', ']'));
   for (const absl::string_view text : absl::StrSplit(inside, ',')) {
@@ -280,10 +397,10 @@ class ScriptParser {
     if (!script_.statements.empty()) {
       return absl::InvalidArgumentError("config stands before all other statements");
     }
-    MUSTER_RETURN_IF_ERROR(
-        fields.Allow({"grace", "adoption_timeout", "waiting_max", "avoid_for", "decision_detail",
-                      "ordering", "backfill", "reservations_max", "duration_default", "preemption",
-                      "preemption_grace", "time_slice", "recall_grace"}));
+    MUSTER_RETURN_IF_ERROR(fields.Allow(
+        {"grace", "adoption_timeout", "waiting_max", "avoid_for", "decision_detail", "ordering",
+         "backfill", "reservations_max", "duration_default", "preemption", "preemption_grace",
+         "time_slice", "recall_grace", "overtaken_max", "reservation_after"}));
     SchedulerConfig& config = script_.config;
     if (fields.Has("decision_detail")) {
       MUSTER_ASSIGN_OR_RETURN(config.decision_detail,
@@ -297,6 +414,9 @@ class ScriptParser {
     MUSTER_ASSIGN_OR_RETURN(config.avoid_for, fields.Duration("avoid_for", config.avoid_for));
     MUSTER_ASSIGN_OR_RETURN(config.waiting_requests_max,
                             fields.Int("waiting_max", 2'000'000, 0, 2'000'000));
+    MUSTER_ASSIGN_OR_RETURN(config.overtaken_max, fields.Int("overtaken_max", 64, 0, 1'000'000));
+    MUSTER_ASSIGN_OR_RETURN(config.reservation_after,
+                            fields.Duration("reservation_after", config.reservation_after));
     return absl::OkStatus();
   }
 
@@ -323,10 +443,12 @@ class ScriptParser {
   absl::Status ParseStatement(absl::string_view verb, const ScriptFields& fields,
                               ScriptStatement& statement) {
     if (verb == "request") {
-      MUSTER_RETURN_IF_ERROR(fields.Allow(SpecFieldsAnd({})));
+      MUSTER_RETURN_IF_ERROR(fields.Allow(SpecFieldsAnd({"placed_shape"})));
       Requested requested;
       MUSTER_ASSIGN_OR_RETURN(requested.request.value, fields.Id("id"));
       MUSTER_ASSIGN_OR_RETURN(requested.spec, ParseSpec(fields));
+      MUSTER_ASSIGN_OR_RETURN(requested.placed_shape,
+                              fields.Int("placed_shape", -1, -1, kChoicesMax - 1));
       statement.what = std::move(requested);
       return absl::OkStatus();
     }
