@@ -6,6 +6,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -19,6 +20,10 @@ struct HeadOptions {
   // How long a head that may have forgotten its nodes waits for them before it calls a request
   // infeasible.
   absl::Duration infeasible_grace = absl::Seconds(2);
+  // Placement groups; see sched::SchedulerConfig. An empty hierarchy: the default.
+  std::vector<std::string> hierarchy;
+  int overtaken_max = 64;
+  absl::Duration reservation_after = absl::Minutes(1);
   std::string package_directory;
   size_t mailbox_max =
       1 << 20;  // Messages; beyond it a connection's batch is refused by closing it.

@@ -14,6 +14,9 @@ sched::SchedulerConfig SchedulerConfigOf(const HeadConfig& config) {
   sched::SchedulerConfig scheduler;
   scheduler.start = config.start;
   scheduler.infeasible_grace = config.infeasible_grace;
+  if (!config.hierarchy.empty()) scheduler.hierarchy = config.hierarchy;
+  scheduler.overtaken_max = config.overtaken_max;
+  scheduler.reservation_after = config.reservation_after;
   return scheduler;
 }
 

@@ -50,6 +50,10 @@ struct HeadConfig {
   absl::Duration infeasible_grace = absl::Seconds(2);
   // How long a request of which some ranks came back waits for the nodes of the others.
   absl::Duration adoption_timeout = absl::Seconds(30);
+  // Placement groups; see sched::SchedulerConfig. An empty hierarchy: the default.
+  std::vector<std::string> hierarchy;
+  int overtaken_max = 64;
+  absl::Duration reservation_after = absl::Minutes(1);
   size_t store_bytes_max = 64 << 20;
   int prestart_nodes_max = 4;
   int lost_nodes_max = 1000;  // Remembered, to fence them.
