@@ -139,7 +139,6 @@ struct TaskOptions {
   // May be told to leave for work of higher priority, or for others after a time slice. What that
   // ends is run again, and costs no retry and no restart.
   bool preemptible = true;
-  int priority = 0;  // Higher comes first.
   // Where the task runs: in what the group has reserved, on its devices. Ranks of a Group<> fill
   // the bundles in order.
   PlacementGroup placement_group = {};

@@ -120,6 +120,23 @@ std::string StatusJson(const v1::StatusReply& reply) {
                       {"selector", row.selector()},
                       {"limits", limits}});
   }
+  Json groups = Json::array();
+  for (const v1::PlacementGroupStatus& group : reply.placement_groups()) {
+    Json bundles = Json::array();
+    for (const v1::PlacementGroupStatus::Bundle& bundle : group.bundles()) {
+      bundles.push_back(
+          {{"node", bundle.node()},
+           {"gpus", std::vector<std::string>(bundle.gpu_ids().begin(), bundle.gpu_ids().end())}});
+    }
+    groups.push_back({{"id", group.id()},
+                      {"name", group.name()},
+                      {"state", group.state()},
+                      {"strategy", group.strategy()},
+                      {"needs", group.needs()},
+                      {"bundles", bundles},
+                      {"why", group.why()},
+                      {"since_s", Seconds(group.since_ns())}});
+  }
   return Dump(
       {{"head",
         {{"address", reply.address()},
@@ -128,6 +145,7 @@ std::string StatusJson(const v1::StatusReply& reply) {
          {"pid", reply.pid()}}},
        {"nodes", NodesOf(reply.nodes())},
        {"waiting", waiting},
+       {"placement_groups", groups},
        {"sharing", {{"policy", reply.sharing()}, {"tenants", tenants}, {"quotas", quotas}}}});
 }
 

@@ -108,6 +108,9 @@ class RunningRuntime final : public ClientRuntime {
     if (down_)
       return Fail(std::move(object),
                   absl::FailedPreconditionError("muster::Shutdown() was called before"));
+    if (absl::Status group = StatusOf(options.placement_group); !group.ok()) {
+      return Fail(std::move(object), group);
+    }
     absl::StatusOr<ClassNumber> task_class = ClassOf(options, object->name);
     if (!task_class.ok()) return Fail(std::move(object), task_class.status());
     struct Submit event;
@@ -144,6 +147,9 @@ class RunningRuntime final : public ClientRuntime {
     if (down_)
       return Fail(std::move(object),
                   absl::FailedPreconditionError("muster::Shutdown() was called before"));
+    if (absl::Status group = StatusOf(options.per_rank.placement_group); !group.ok()) {
+      return Fail(std::move(object), group);
+    }
     struct SubmitGroup event;
     event.spec = *std::move(spec);
     event.max_restarts = options.max_restarts;
@@ -291,6 +297,14 @@ class RunningRuntime final : public ClientRuntime {
   }
 
  private:
+  // Not OK: the group that something is to run in is over.
+  static absl::Status StatusOf(const muster::PlacementGroup& placement_group) {
+    if (!placement_group) return absl::OkStatus();
+    internal::PlacementGroupState& group = *placement_group.state();
+    MutexLock lock(&group.mutex);
+    return group.status;
+  }
+
   // Before anyone else knows the object.
   static void SetError(Object& object, absl::Status status) {
     object.status = std::move(status);

@@ -23,6 +23,10 @@ struct HeadOptions {
   // How long a head that may have forgotten its nodes waits for them before it calls a request
   // infeasible.
   absl::Duration infeasible_grace = absl::Seconds(2);
+  // Placement groups; see sched::SchedulerConfig. An empty hierarchy: the default.
+  std::vector<std::string> hierarchy;
+  int overtaken_max = 64;
+  absl::Duration reservation_after = absl::Minutes(1);
   std::string package_directory;
   std::string record_events;  // A file; empty: nothing is recorded.
   int64_t record_bytes_max = int64_t{256} << 20;

@@ -17,6 +17,9 @@ sched::SchedulerConfig SchedulerConfigOf(const HeadConfig& config) {
   scheduler.decisions_kept = config.decisions_kept;
   scheduler.decision_detail = config.decision_detail;
   scheduler.sharing = config.sharing;
+  if (!config.hierarchy.empty()) scheduler.hierarchy = config.hierarchy;
+  scheduler.overtaken_max = config.overtaken_max;
+  scheduler.reservation_after = config.reservation_after;
   return scheduler;
 }
 

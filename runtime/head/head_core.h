@@ -55,6 +55,10 @@ struct HeadConfig {
   sched::SharingConfig sharing{};  // How the cluster is shared; see scheduler/sharing.h.
   std::vector<sched::TenantSet> tenants{};
   std::vector<sched::Quota> quotas{};
+  // Placement groups; see sched::SchedulerConfig. An empty hierarchy: the default.
+  std::vector<std::string> hierarchy;
+  int overtaken_max = 64;
+  absl::Duration reservation_after = absl::Minutes(1);
   size_t store_bytes_max = 64 << 20;
   int prestart_nodes_max = 4;
   int lost_nodes_max = 1000;  // Remembered, to fence them.

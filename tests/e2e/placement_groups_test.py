@@ -32,7 +32,7 @@ class PlacementGroupTest(ClusterTest):
         driver.wait_for(r"placed: a c\nbundle 0 on a\nbundle 1 on c")
         self.go.touch()
         self.assertEqual(driver.end(), 0, driver.text())
-        self.assertIn("its placement group", driver.text())
+        self.assertIn("the placement group was removed", driver.text())
         self.wait_for_idle(head)
 
     def test_same_rack(self):

@@ -396,6 +396,7 @@ class ClusterSim {
   void Do(const DriverPtr& driver, const client::Print& print, Broke&);
   void Do(const DriverPtr&, const client::Output&, Broke&) {}
   void Do(const DriverPtr&, const client::Upload&, Broke&) {}
+  void Do(const DriverPtr&, const client::GroupChanged&, Broke&) {}  // No group is made here.
   void Do(const DriverPtr& driver, const client::Refused& refused, Broke&);
   void Do(const DriverPtr&, const client::Flushed&, Broke&) {}
   void Do(const DriverPtr&, const client::StoreAnswer&, Broke&) {}
