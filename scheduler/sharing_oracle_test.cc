@@ -113,10 +113,12 @@ class SlowSharing {
   }
   bool TryPlace(SlowRequest& request) {
     std::optional<std::pair<int64_t, uint64_t>> best;
-    for (const auto& [id, node] : nodes) {
+    for (const auto& entry_of_node : nodes) {
+      const uint64_t id = entry_of_node.first;
+      const SlowNode& node = entry_of_node.second;
       const bool closed = std::any_of(quotas.begin(), quotas.end(), [&](const auto& entry) {
         const Quota& quota = entry.second;
-        return Counts(quota, request, nodes.at(id)) && CpusOf(request) > 0 &&
+        return Counts(quota, request, node) && CpusOf(request) > 0 &&
                UsedUnder(quota) + CpusOf(request) > quota.limits.at("cpus");
       });
       if (closed || node.free < CpusOf(request)) continue;
