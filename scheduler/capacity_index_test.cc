@@ -153,7 +153,7 @@ class IndexedCluster {
   };
 
   Chance chance_;
-  Cluster cluster_{/*lost_nodes_kept=*/10, /*idle_classes_kept=*/10};
+  Cluster cluster_{/*lost_nodes_kept=*/10, /*idle_classes_kept=*/10, /*hierarchy=*/{}};
   std::vector<Taken> taken_;
   uint64_t next_id_ = 1;
 };

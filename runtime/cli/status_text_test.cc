@@ -210,6 +210,7 @@ TEST(JsonTextTest, StatusHasWhatIsPromised) {
       "why": "L4+spot: 1 node, draining; L4: opens in 1m19s"
     }
   ],
+  "placement_groups": [],
   "sharing": {
     "policy": "",
     "tenants": [],
