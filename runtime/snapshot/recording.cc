@@ -25,8 +25,8 @@ absl::StatusOr<sched::Recording> ParseRecording(absl::string_view text) {
     if (i == 0) {
       absl::StatusOr<SnapshotFile> file = ParseSnapshot(line);
       if (!file.ok()) {
-        return absl::InvalidArgumentError(absl::StrCat(
-            "line 1: ", file.status().message(), "; a recording begins with a snapshot"));
+        return absl::InvalidArgumentError(absl::StrCat("line 1: ", file.status().message(),
+                                                       "; a recording begins with a snapshot"));
       }
       recording.start = std::move(file->snapshot);
       continue;

@@ -32,8 +32,8 @@
 //           ordering=fair|fifo backfill=greedy|none|easy|conservative reservations_max=64
 //           duration_default=1h preemption=yes|no preemption_grace=30s time_slice=1h
 //           recall_grace=1m overtaken_max=64 reservation_after=1m]    before all others
-//   held id=1 [bundle=0 shape=0 choice=0 devices=[0] and as for request]   the next join brings this lease
-//   along
+//   held id=1 [bundle=0 shape=0 choice=0 devices=[0] and as for request]   the next join brings
+//   this lease along
 //
 // cpus=1 where left out, of nodes and requests. A choice's cpus= or gpus= replaces only that
 // resource.

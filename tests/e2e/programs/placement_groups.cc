@@ -28,9 +28,8 @@ int main(int argc, char** argv) {
   setvbuf(stdout, nullptr, _IOLBF, 0);
   muster::Init(argc, argv);
   if (argc < 4) return 2;
-  const muster::PlacementGroup group({.bundles = {{.count = std::atoi(argv[2])}},
-                                      .strategy = {argv[1]},
-                                      .name = "pairs"});
+  const muster::PlacementGroup group(
+      {.bundles = {{.count = std::atoi(argv[2])}}, .strategy = {argv[1]}, .name = "pairs"});
   printf("group %s\n", group.id().c_str());
   if (const absl::Status ready = group.Ready(absl::Seconds(60)); !ready.ok()) {
     printf("not ready: %s\n", ready.ToString().c_str());
@@ -46,14 +45,14 @@ int main(int argc, char** argv) {
         const auto ref =
             muster::Task<Where>({.placement_group = group, .bundle_index = i}).Remote();
         const absl::StatusOr<std::string> node = muster::Get(ref, absl::Seconds(60));
-        printf("bundle %d on %s\n", i, node.ok() ? node->c_str() : node.status().ToString().c_str());
+        printf("bundle %d on %s\n", i,
+               node.ok() ? node->c_str() : node.status().ToString().c_str());
       }
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
   }
   (void)group.Remove();
-  const auto late =
-      muster::Task<Where>({.placement_group = group, .bundle_index = 0}).Remote();
+  const auto late = muster::Task<Where>({.placement_group = group, .bundle_index = 0}).Remote();
   printf("after: %s\n", muster::Get(late, absl::Seconds(60)).status().ToString().c_str());
   return 0;
 }
