@@ -235,6 +235,7 @@ class HeadCore {
   v1::Decision ProtoOf(const sched::DecisionView& view) const;
   void FillEnded(const std::string& prefix, v1::ExplainReply& reply) const;
   void FillStart(RequestId request, v1::ExplainReply& reply, sched::Explanation& why) const;
+  static EndedRequest AsEnded(const Request& request);
   void Ended(const Request& request);  // It is about to be forgotten.
 
   Request* Find(const v1::LeaseKey& key);

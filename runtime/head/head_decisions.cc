@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "runtime/head/head_core.h"
 #include "runtime/wire/protocol.h"
@@ -92,13 +93,15 @@ v1::DecisionsReply HeadCore::DecisionsAbout(const v1::ExplainReply& explained) c
   return reply;
 }
 
-void HeadCore::Ended(const Request& request) {
-  ended_.Add({.request = request.id,
-              .driver = request.driver,
-              .number = request.number,
-              .task_id = request.task_id,
-              .name = request.spec.name()});
+EndedRequest HeadCore::AsEnded(const Request& request) {
+  return {.request = request.id,
+          .driver = request.driver,
+          .number = request.number,
+          .task_id = request.task_id,
+          .name = request.spec.name()};
 }
+
+void HeadCore::Ended(const Request& request) { ended_.Add(AsEnded(request)); }
 
 std::optional<RequestId> HeadCore::RequestOf(const v1::FoundTask& task, uint64_t driver) const {
   const bool has_lease = task.has_lease();
@@ -115,16 +118,22 @@ std::optional<RequestId> HeadCore::RequestOf(const v1::FoundTask& task, uint64_t
 // A task that no driver knows: its driver is gone, or has forgotten it. What is left is the lease
 // that was asked for it.
 void HeadCore::FillEnded(const std::string& prefix, v1::ExplainReply& reply) const {
-  const std::vector<const EndedRequest*> over = ended_.ByTask(prefix);
+  std::vector<EndedRequest> over;
+  for (const EndedRequest* one : ended_.ByTask(prefix)) over.push_back(*one);
+  for (const auto& [id, request] : requests_) {  // Of a driver that is gone: about to end.
+    const auto driver = drivers_.find(request.driver);
+    if (driver != drivers_.end() && driver->second.connection != 0) continue;
+    if (absl::StartsWith(request.task_id, prefix)) over.push_back(AsEnded(request));
+  }
   if (over.empty()) return;
   if (over.size() > 1) {
     reply.set_found(v1::ExplainReply::FOUND_SEVERAL);
-    for (const EndedRequest* one : over) {
-      reply.add_candidates(absl::StrCat(one->task_id, " ", one->name, " (ended)"));
+    for (const EndedRequest& one : over) {
+      reply.add_candidates(absl::StrCat(one.task_id, " ", one.name, " (ended)"));
     }
     return;
   }
-  const EndedRequest& one = *over.front();
+  const EndedRequest& one = over.front();
   reply.set_found(v1::ExplainReply::FOUND_ONE);
   reply.set_request(one.request.value);
   reply.mutable_task()->set_task_id(one.task_id);
