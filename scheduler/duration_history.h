@@ -26,9 +26,9 @@ class DurationHistory {
   // The lower of the two in the middle of an even number.
   std::optional<absl::Duration> Median() const {
     if (next_ == 0) return std::nullopt;
-    std::array<int64_t, kKept> sorted = lasted_;
-    std::sort(sorted.begin(), sorted.begin() + size());
-    return absl::Nanoseconds(sorted[(size() - 1) / 2]);
+    std::vector<absl::Duration> sorted = values();
+    std::sort(sorted.begin(), sorted.end());
+    return sorted[(sorted.size() - 1) / 2];
   }
 
   std::vector<absl::Duration> values() const {  // Oldest first.
