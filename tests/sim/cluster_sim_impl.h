@@ -122,7 +122,9 @@ class ClusterSim {
   ClusterSim(const ClusterSim&) = delete;
   ClusterSim& operator=(const ClusterSim&) = delete;
   ~ClusterSim() {
+    // What refers to its own holder.
     for (const auto& [id, driver] : drivers_) driver->when_children_end = nullptr;
+    for (const auto& [number, worker] : workers_) worker->deferred.clear();
   }
 
   SimResult Run() {

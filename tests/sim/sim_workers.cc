@@ -138,6 +138,7 @@ void ClusterSim::EndWorker(const WorkerPtr& worker, bool crash) {
   }
   clock_.After(prng_.Between(absl::Milliseconds(100), absl::Seconds(5)),
                [this, slot = worker->slot] { StartWorker(slot); });
+  worker->deferred.clear();
   workers_.erase(worker->number);
 }
 
