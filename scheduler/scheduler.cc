@@ -300,6 +300,7 @@ void Scheduler::Impl::Forget(Request& request) {
   MUSTER_CHECK(!request.Has(Bundle::State::kRunning));
   StopWaitingForMissing(request);
   if (new_waiting_ == &request) new_waiting_ = nullptr;
+  if (reservation_.group == request.id) DropReservation();
   SchedulingClass* const of = request.of;
   if (of->spec.inside) {
     const auto group = inside_.find(of->spec.inside->group);
