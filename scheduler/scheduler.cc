@@ -327,6 +327,10 @@ void Scheduler::Impl::Enqueue(Request& request) {
   ++waiting_;
   RefreshFeasible(of);
   of.OpenByTime(now_);  // Choices without `after` are open from the start.
+  // Those before it may wait for what is kept for them already: there may be victims for it too.
+  if (MayPreempt() && !of.found_no_victims && preemptible_.begin()->first < of.spec.priority) {
+    of.blocked = false;
+  }
   Touch(of);
   Reindex(of);
 }

@@ -103,14 +103,6 @@ void ClusterSim::CheckSnapshot(const head::HeadCore& core) {
   if (!loaded.ok()) {
     return checker_.Fail(absl::StrCat("a snapshot cannot be loaded: ", loaded.status().message()));
   }
-  // A loaded scheduler looks for victims on all nodes at once, a running one where something has
-  // changed: it may find some earlier.
-  const bool preempts =
-      std::any_of(actions.begin(), actions.end(), [](const sched::Action& action) {
-        const auto* notice = std::get_if<sched::Notice>(&action);
-        return notice != nullptr && notice->reason == sched::LeavingReason::kPreempted;
-      });
-  if (preempts) return (*loaded)->CheckInvariants();
   if (!actions.empty()) {
     return checker_.Fail(absl::StrCat("a loaded snapshot is not at rest: ", ToString(actions[0])));
   }
