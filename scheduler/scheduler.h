@@ -31,13 +31,13 @@
 //   - a change of labels leaves what runs where it is.
 //
 // Cost, in plain order (no quotas, holds or preemption in play): a request, its choices times the
-// few buckets of free capacity and the blocks of nodes that its selector matches in them (of a choice
-// known to have no room, only what has more free since); one of a
-// class that waits already, its place in the queue; a finished lease, the waiting classes that its
-// node may serve; a node that joins or changes, its labels. See capacity_index.h, waiting_index.h
-// and feasibility.h. Groups, and requests with affinity, cost O(nodes). Thread-safety: none; one
-// thread owns it. Errors: none; input is validated before it gets here (a spec that Validate()
-// refuses is Rejected).
+// few buckets of free capacity and the blocks of nodes that its selector matches in them (of a
+// choice known to have no room, only what has more free since); one of a class that waits already,
+// its place in the queue; a finished lease, the waiting classes that its node may serve; a node
+// that joins or changes, its labels. See capacity_index.h, waiting_index.h and feasibility.h.
+// Groups, and requests with affinity, cost O(nodes). Thread-safety: none; one thread owns it.
+// Errors: none; input is validated before it gets here (a spec that Validate() refuses is
+// Rejected).
 #pragma once
 
 #include <memory>
