@@ -22,6 +22,7 @@
 #include "scheduler/free_key.h"
 #include "scheduler/node.h"
 #include "scheduler/node_rows.h"
+#include "scheduler/packing.h"
 #include "scheduler/row_set.h"
 
 namespace muster::sched {
@@ -80,12 +81,16 @@ class Buckets {
 
 class CapacityIndex {
  public:
-  explicit CapacityIndex(const NodeRows& rows) : rows_(rows) {}
+  explicit CapacityIndex(const NodeRows& rows) : rows_(rows), packing_(rows) {}
 
   void Add(Node* node);
   void Remove(Node* node);
   void Clear();                                           // Before all nodes are given other rows.
   void Changed(Node* node) { changed_.push_back(node); }  // Its `free`.
+
+  // The same nodes by other policies.
+  Packing& packing() { return packing_; }
+  const Packing& packing() const { return packing_; }
 
   // The best node now for `needs` among `matched`, or null; see scheduler.h for what best is.
   Node* BestFit(const MatchedRows& matched, const Resources& needs) const;
@@ -144,6 +149,7 @@ class CapacityIndex {
   bool VisitCommon(const RowSet& bucket, const MatchedRows& matched, Visit&& visit) const;
 
   const NodeRows& rows_;
+  Packing packing_;
   mutable Buckets<FreeKey> by_free_;
   mutable Buckets<ShareKey> by_share_;
   mutable std::vector<Node*> changed_;  // To be filed anew.

@@ -191,6 +191,7 @@ void Scheduler::Impl::On(const Requested& event) {
     }
   }
   Request& request = Add(event.request, event.spec);
+  cluster_.packing().demand().Count(request.of->demand);
   if (event.spec->is_group() && event.placed_shape >= 0 &&
       event.placed_shape < static_cast<int>(event.spec->shapes.size())) {
     request.shape = event.placed_shape;
@@ -392,6 +393,7 @@ void Scheduler::Impl::Adopt(const HeldLease& held, Node& node) {
 
   if (request == nullptr) {
     request = &Add(held.request, held.spec);
+    cluster_.packing().demand().Count(request->of->demand);
     if (config_.sharing.time_slice != absl::InfiniteDuration()) {
       granted_since_.emplace(request->granted_at(), request->id);
     }

@@ -72,6 +72,7 @@ struct SchedulerConfig {
   // it has waited so long; see reservation.h. 0 and infinite: never for that reason.
   int64_t overtaken_max = 64;
   absl::Duration reservation_after = absl::Minutes(1);
+  PlacementPolicy placement = PlacementPolicy::kPack;  // Of requests that name none.
   // How long a request waits for room on other nodes than those it avoids, where others could ever
   // hold it.
   absl::Duration avoid_for = absl::Seconds(10);

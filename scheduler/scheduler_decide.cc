@@ -238,11 +238,13 @@ bool Scheduler::Impl::PlaceVisibleGroup(SchedulingClass& of, Request& head) {
 void Scheduler::Impl::PlaceBundle(Request& request, const Room& room) {
   const Resources& needs = request.of->spec.choices[room.choice].resources;
   const int number = static_cast<int>(request.bundles.size());
+  const bool spread = cluster_.packing().PolicyOf(*request.of, needs) == PlacementPolicy::kSpread;
+  const DeviceOrder order = spread ? DeviceOrder::kEmptiest : DeviceOrder::kFullest;
   Bundle bundle{.state = Bundle::State::kRunning};
   bundle.placement = {.node = room.node->id,
                       .choice = room.choice,
                       .resources = needs,
-                      .devices = room.node->free.Take(needs)};
+                      .devices = room.node->free.Take(needs, order)};
   bundle.on = room.node;
   room.node->leases.emplace(request.id, number);
   Charge(request, bundle.placement, +1);

@@ -54,7 +54,9 @@ class Scheduler::Impl {
   explicit Impl(SchedulerConfig config)
       : config_(config),
         cluster_(config.lost_nodes_kept, config.idle_classes_kept, config.hierarchy),
-        decisions_(config.decisions_kept, config.decision_detail) {}
+        decisions_(config.decisions_kept, config.decision_detail) {
+    cluster_.packing().SetDefault(config.placement);
+  }
 
   void Step(const Event& event, std::vector<Action>& actions);
   absl::Time NextTick() const;

@@ -264,6 +264,9 @@ absl::StatusOr<sched::RequestSpec> FromProto(const v1::RequestSpec& proto, std::
     spec.expected_duration = absl::Nanoseconds(proto.expected_duration_ns());
   }
   spec.preemptible = !proto.not_preemptible();
+  if (!proto.placement().empty()) {
+    MUSTER_ASSIGN_OR_RETURN(spec.placement, sched::ParsePlacementPolicy(proto.placement()));
+  }
   MUSTER_RETURN_IF_ERROR(sched::Validate(spec));
   return spec;
 }
@@ -289,6 +292,7 @@ v1::RequestSpec ToProto(const sched::RequestSpec& spec) {
     proto.set_expected_duration_ns(absl::ToInt64Nanoseconds(spec.expected_duration));
   }
   proto.set_not_preemptible(!spec.preemptible);
+  if (spec.placement) proto.set_placement(sched::ToString(*spec.placement));
   return proto;
 }
 
