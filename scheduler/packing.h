@@ -128,8 +128,9 @@ class Packing {
   void Add(Node* node);
   void Remove(Node* node);
   void Relabeled(Node* node);
-  void Clear();                // Before all nodes are given other rows.
-  void Changed(Node* node);    // Its `free`, for the first time since it was filed.
+  void Clear();              // Before all nodes are given other rows.
+  void Changed(Node* node);  // Its `free`, for the first time since it was filed.
+  void FileChanged() const;  // So that the next search need not.
 
   Demand& demand() { return demand_; }
   const Demand& demand() const { return demand_; }
@@ -170,7 +171,6 @@ class Packing {
     friend bool operator<(const Candidate& a, const Candidate& b) { return a.rank < b.rank; }
   };
 
-  void FileChanged() const;
   void File(Node& node) const;
   void Unfile(Node& node) const;
   PackState StateOf(const Node& node) const;
