@@ -19,12 +19,10 @@ constexpr int kSigmoid[] = {0, 40, 80, 120, 160, 200, 241, 281, 322, 363, 405, 4
 
 // 100 / (1 + e^more), cut to a whole number; `more` in 1/1000.
 int Sigmoid(int64_t more) {
-  if (more <= 0) {
-    const auto above = std::upper_bound(std::begin(kSigmoid), std::end(kSigmoid), -more);
-    return 49 + static_cast<int>(above - std::begin(kSigmoid));
-  }
-  const auto above = std::lower_bound(std::begin(kSigmoid), std::end(kSigmoid), more);
-  return 50 - static_cast<int>(above - std::begin(kSigmoid));
+  const int64_t by = more < 0 ? -more : more;
+  const auto above = std::lower_bound(std::begin(kSigmoid) + 1, std::end(kSigmoid), by);
+  const int steps = static_cast<int>(above - std::begin(kSigmoid)) - 1;
+  return more <= 0 ? 50 + steps : 49 - steps;
 }
 
 // The least amount that its step stands for.

@@ -78,7 +78,7 @@ struct PackState {
   }
   template <typename H>
   friend H AbslHashValue(H h, const PackState& s) {
-    return H::combine(std::move(h), s.kind, s.key, s.devices, s.memory_bytes, s.left);
+    return H::combine(std::move(h), s.kind, s.key.bits(), s.devices, s.memory_bytes, s.left);
   }
 };
 

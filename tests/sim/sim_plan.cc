@@ -186,6 +186,9 @@ DrawnSpec DrawSpec(Prng& prng, bool small) {
   spec.set_fail_if_infeasible(prng.Percent(20));
   spec.set_not_preemptible(prng.Percent(20));
   if (prng.Percent(30)) {
+    spec.set_placement(std::vector<std::string>{"pack", "best-fit", "spread"}[prng.Below(3)]);
+  }
+  if (prng.Percent(30)) {
     spec.set_expected_duration_ns(
         absl::ToInt64Nanoseconds(prng.Between(absl::Milliseconds(1), absl::Seconds(5))));
   }
