@@ -174,7 +174,8 @@ std::vector<Workload> ReadFolder(const std::string& folder, const std::string& w
   std::sort(pod_lists.begin(), pod_lists.end());
   if (node_lists.size() != 1 || pod_lists.empty()) {
     std::cerr << "packing_bench: " << folder << " has " << node_lists.size()
-              << " files *node_list*.csv, not one, and " << pod_lists.size() << " *pod_list_*.csv\n";
+              << " files *node_list*.csv, not one, and " << pod_lists.size()
+              << " *pod_list_*.csv\n";
     std::exit(1);
   }
   std::vector<NodeJoined> nodes;
@@ -220,8 +221,8 @@ Workload MakeUp(int variant) {
   for (uint64_t id = 1; id <= 200; ++id) {
     const int draw = chance.Below(models * models);
     const Pod& kind = kinds[static_cast<size_t>(draw % models * (draw / models) / models)];
-    workload.nodes.push_back(NodeOf(id, kind.cpu_milli, kind.memory_mib,
-                                    static_cast<int>(kind.num_gpu), kind.models));
+    workload.nodes.push_back(
+        NodeOf(id, kind.cpu_milli, kind.memory_mib, static_cast<int>(kind.num_gpu), kind.models));
   }
   const int constrained = chance.Below(41);
   const int shared = chance.Below(101);
@@ -279,7 +280,7 @@ class FirstFit {
 class RealScheduler {
  public:
   RealScheduler(const Workload& workload, PlacementPolicy policy)
-      : scheduler_({.idle_classes_kept = 8192, .decisions_kept = 0, .placement = policy}) {
+      : scheduler_({.placement = policy, .idle_classes_kept = 8192, .decisions_kept = 0}) {
     for (const NodeJoined& node : workload.nodes) Step(node);
   }
   bool Place(const SpecHandle& spec) {
@@ -326,9 +327,11 @@ Result Replay(const Workload& workload, const std::string& policy, uint64_t seed
   int64_t allocated = 0;
   int next = kDemandFirst;
   for (size_t i = 0; next <= kDemandLast; ++i) {
-    const int pod = i < pods.size() ? pods[i]
-                                    : workload.pods[static_cast<size_t>(chance.Below(
-                                          static_cast<int>(workload.pods.size())))];
+    const int pod =
+        i < pods.size()
+            ? pods[i]
+            : workload
+                  .pods[static_cast<size_t>(chance.Below(static_cast<int>(workload.pods.size())))];
     const SpecHandle& spec = workload.specs[static_cast<size_t>(pod)];
     const auto start = std::chrono::steady_clock::now();
     const bool placed = real ? scheduler.Place(spec) : first_fit.Place(*spec);

@@ -14,12 +14,12 @@ namespace {
 ScoredNode Scored(PlacementPolicy policy, const Packing& packing, const Node& node,
                   const Resources& needs) {
   const Devices& devices = node.free.devices();
-  ScoredNode scored{.node = node.id,
-                    .rank = packing.RankOf(policy, needs, node),
-                    .parts = {devices.count() > 0 ? 1 : 0, devices.LeftOnDevice(needs.gpus),
-                              devices.free(), devices.empty_devices() * Amount::kUnit,
-                              node.free.cpus(), node.free.memory_bytes(),
-                              devices.count() * Amount::kUnit - devices.free(), 0, 0}};
+  ScoredNode scored{
+      .node = node.id,
+      .rank = packing.RankOf(policy, needs, node),
+      .parts = {devices.count() > 0 ? 1 : 0, devices.LeftOnDevice(needs.gpus), devices.free(),
+                devices.empty_devices() * Amount::kUnit, node.free.cpus(), node.free.memory_bytes(),
+                devices.count() * Amount::kUnit - devices.free(), 0, 0}};
   if (policy == PlacementPolicy::kPack) {
     const std::pair<int, int64_t> parts = packing.PartsOf(needs, node);
     scored.parts[7] = parts.first;

@@ -143,8 +143,8 @@ class TypicalShapes {
   int64_t all_ = 0;  // Weight.
   Steps by_cpus_;
   Steps by_memory_;
-  Steps by_whole_;   // Shapes of whole GPUs; of shares, from one on.
-  Steps by_share_;   // Shapes of shares.
+  Steps by_whole_;  // Shapes of whole GPUs; of shares, from one on.
+  Steps by_share_;  // Shapes of shares.
   std::array<std::array<uint32_t, 256>, kMax / 8> weights_{};  // By eight shapes.
 };
 

@@ -15,7 +15,11 @@ constexpr size_t kSparesMax = 256;
 constexpr size_t kNumbersMax = 1 << 16;
 
 // [i]: how much makes a difference of i to the score, in 1/1000: ln((50 + i) / (50 - i)), cut.
-constexpr int kSigmoid[] = {0, 40, 80, 120, 160, 200, 241, 281, 322, 363, 405, 447, 489, 532, 575, 619, 663, 708, 753, 800, 847, 895, 944, 994, 1045, 1098, 1152, 1208, 1265, 1324, 1386, 1450, 1516, 1585, 1658, 1734, 1815, 1900, 1992, 2090, 2197, 2313, 2442, 2586, 2751, 2944, 3178, 3476, 3891, 4595};
+constexpr int kSigmoid[] = {0,    40,   80,   120,  160,  200,  241,  281,  322,  363,
+                            405,  447,  489,  532,  575,  619,  663,  708,  753,  800,
+                            847,  895,  944,  994,  1045, 1098, 1152, 1208, 1265, 1324,
+                            1386, 1450, 1516, 1585, 1658, 1734, 1815, 1900, 1992, 2090,
+                            2197, 2313, 2442, 2586, 2751, 2944, 3178, 3476, 3891, 4595};
 
 // 100 / (1 + e^more), cut to a whole number; `more` in 1/1000.
 int Sigmoid(int64_t more) {
@@ -164,9 +168,9 @@ void Packing::File(Node& node) const {
     bucket = made.get();
     bucket->state = state;
     auto& walk = state.kind->buckets;
-    const auto place =
-        std::lower_bound(walk.begin(), walk.end(), bucket,
-                         [](const auto& entry, PackBucket* b) { return Before(*entry.second, *b); });
+    const auto place = std::lower_bound(
+        walk.begin(), walk.end(), bucket,
+        [](const auto& entry, PackBucket* b) { return Before(*entry.second, *b); });
     walk.insert(place, {bucket->state.key, bucket});
     buckets_.emplace(std::move(state), std::move(made));
   }

@@ -70,8 +70,8 @@ struct PackState {
   PackKind* kind = nullptr;
   FreeKey key{};
   int devices = 0;
-  int64_t memory_bytes = 0;                    // The least that its step stands for.
-  absl::InlinedVector<uint16_t, 8> left{};     // Of each device in use in part, least first.
+  int64_t memory_bytes = 0;                 // The least that its step stands for.
+  absl::InlinedVector<uint16_t, 8> left{};  // Of each device in use in part, least first.
   friend bool operator==(const PackState& a, const PackState& b) {
     return a.kind == b.kind && a.key == b.key && a.devices == b.devices &&
            a.memory_bytes == b.memory_bytes && a.left == b.left;

@@ -17,9 +17,9 @@ absl::StatusOr<PlacementPolicy> ParsePlacementPolicy(absl::string_view text) {
   for (size_t i = 0; i < std::size(kPolicies); ++i) {
     if (text == kPolicies[i]) return static_cast<PlacementPolicy>(i);
   }
-  return absl::InvalidArgumentError(
-      absl::StrCat("placement policy \"", absl::Utf8SafeCHexEscape(text.substr(0, 80)),
-                   "\" is unknown; allowed: pack, best-fit, spread"));
+  return absl::InvalidArgumentError(absl::StrCat("placement policy \"",
+                                                 absl::Utf8SafeCHexEscape(text.substr(0, 80)),
+                                                 "\" is unknown; allowed: pack, best-fit, spread"));
 }
 
 std::string ToString(PlacementPolicy policy) { return kPolicies[static_cast<size_t>(policy)]; }

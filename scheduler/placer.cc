@@ -79,6 +79,10 @@ std::optional<Room> FindRoom(const SchedulingClass& of, int open, std::span<Node
 
 std::optional<Room> LikelyRoom(const SchedulingClass& of, int open, const SelectorIndex& index) {
   for (int i = 0; i < open; ++i) {
+    // The others look at what is known of states, which needs no memory of nodes.
+    const PlacementPolicy policy =
+        index.capacity().packing().PolicyOf(of, of.spec.choices[i].resources);
+    if (policy != PlacementPolicy::kBestFit) return std::nullopt;
     Node* const likely =
         index.capacity().Likely(index.matched(of.selectors[i]), of.spec.choices[i].resources);
     if (likely != nullptr) return Room{.node = likely, .choice = i};

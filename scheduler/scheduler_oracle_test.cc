@@ -855,8 +855,7 @@ void CompareWithTheSlowVersion(uint64_t seed) {
   config.placement = world.RandomPolicy();
   Scheduler scheduler(config);
   auto twin = std::make_unique<Scheduler>(config);
-  Oracle oracle(start + config.infeasible_grace, config.avoid_for,
-                config.placement);
+  Oracle oracle(start + config.infeasible_grace, config.avoid_for, config.placement);
   absl::Time now = start;
   std::string history;
   for (int step = 0; step < kCasesPerSeed; ++step) {

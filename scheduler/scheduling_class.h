@@ -153,7 +153,7 @@ struct SchedulingClass {
   // --- Kept by the scheduler ---
   DemandUses demand;                               // What a request adds to the demand.
   mutable std::vector<PackTarget> pack_targets{};  // By choice; see Packing.
-  DurationHistory durations{};  // Of its leases that finished.
+  DurationHistory durations{};                     // Of its leases that finished.
   bool blocked = false;  // The head has no room on any node that has not grown since it was tried.
   bool said_infeasible = false;          // To all that wait.
   std::string infeasible_reason{};       // Empty: to be made.

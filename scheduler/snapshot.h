@@ -114,8 +114,8 @@ struct SnapshotDemand {
   int64_t cpus = 0;
   LabelSelector kinds{};
   int64_t count = 0;
-  int64_t memory_mib = 0;          // Of all of these together.
-  int64_t typical_count = 0;       // As both were when the typical shapes were made.
+  int64_t memory_mib = 0;     // Of all of these together.
+  int64_t typical_count = 0;  // As both were when the typical shapes were made.
   int64_t typical_memory_mib = 0;
 };
 

@@ -1,5 +1,5 @@
-// The options that say how a cluster is shared, and which nodes its work gets, as `muster head` and `muster up` take them, and the
-// head's options of a cluster.yaml:
+// The options that say how a cluster is shared, and which nodes its work gets, as `muster head` and
+// `muster up` take them, and the head's options of a cluster.yaml:
 //
 //   head:
 //     backfill: easy

@@ -204,7 +204,9 @@ int RunWhatIf(const std::vector<std::string>& given) {
                   &options.remove);
   arguments.Text("--replay", "FILE", "replays what muster head --record-events wrote",
                  &options.replay);
-  arguments.Text("--policy", "NAME", "what if the cluster placed by this policy: pack, best-fit or spread", &options.policy);
+  arguments.Text("--policy", "NAME",
+                 "what if the cluster placed by this policy: pack, best-fit or spread",
+                 &options.policy);
   arguments.Text("--config", "JSON", "what if the scheduler's configuration had these members",
                  &options.config);
   AddJson(arguments, &options.json);

@@ -275,10 +275,10 @@ absl::StatusOr<RequestSpec> ParseSpec(const ScriptFields& fields) {
 // --- Statements ---
 
 constexpr absl::string_view kSpecFields[] = {
-    "cpus",   "gpus",    "memory",        "resource.*",  "bundles",  "priority",      "name",
-    "owner",  "choices", "on_infeasible", "id",          "affinity", "soft_affinity", "avoid",
-    "tenant", "job",     "expected",      "preemptible", "strategy", "else",          "inside",
-    "placement"};
+    "cpus",          "gpus",  "memory",  "resource.*",    "bundles",  "priority",
+    "name",          "owner", "choices", "on_infeasible", "id",       "affinity",
+    "soft_affinity", "avoid", "tenant",  "job",           "expected", "preemptible",
+    "strategy",      "else",  "inside",  "placement"};
 
 std::vector<absl::string_view> SpecFieldsAnd(const std::vector<absl::string_view>& more) {
   std::vector<absl::string_view> all(std::begin(kSpecFields), std::end(kSpecFields));
