@@ -46,11 +46,27 @@ int64_t FillFrom(const SchedulingClass& of, int start, int open, const Node& nod
   return bundles;
 }
 
+// Whether no node could hold the choice when it was looked for, and none that could has come since.
+bool HasNoRoom(const SchedulingClass& of, int choice, const SelectorIndex& index) {
+  SchedulingClass::NoRoom& no_room = of.no_room[choice];
+  if (no_room.version != index.version()) return false;
+  const CapacityIndex& capacity = index.capacity();
+  capacity.FileChanged();
+  if (capacity.MayHaveRisen(no_room.risen, index.matched(of.selectors[choice]),
+                            of.spec.choices[choice].resources)) {
+    no_room = {};
+    return false;
+  }
+  no_room.risen = capacity.risen();
+  return true;
+}
+
 }  // namespace
 
 std::optional<Room> FindRoom(const SchedulingClass& of, int open, const SelectorIndex& index,
                              int first) {
   for (int i = first; i < open; ++i) {
+    if (HasNoRoom(of, i, index)) continue;
     const Resources& needs = of.spec.choices[i].resources;
     const CapacityIndex& capacity = index.capacity();
     const MatchedRows& matched = index.matched(of.selectors[i]);
@@ -78,14 +94,17 @@ std::optional<Room> FindRoom(const SchedulingClass& of, int open, std::span<Node
 }
 
 std::optional<Room> LikelyRoom(const SchedulingClass& of, int open, const SelectorIndex& index) {
+  const CapacityIndex& capacity = index.capacity();
   for (int i = 0; i < open; ++i) {
+    if (HasNoRoom(of, i, index)) continue;
     // The others look at what is known of states, which needs no memory of nodes.
     const PlacementPolicy policy =
         index.capacity().packing().PolicyOf(of, of.spec.choices[i].resources);
     if (policy != PlacementPolicy::kBestFit) return std::nullopt;
     Node* const likely =
-        index.capacity().Likely(index.matched(of.selectors[i]), of.spec.choices[i].resources);
+        capacity.Likely(index.matched(of.selectors[i]), of.spec.choices[i].resources);
     if (likely != nullptr) return Room{.node = likely, .choice = i};
+    of.no_room[i] = {.version = index.version(), .risen = capacity.risen()};
   }
   return std::nullopt;
 }

@@ -150,6 +150,14 @@ struct SchedulingClass {
   std::vector<absl::btree_map<uint64_t, Request*>> segments{};
   int64_t waiting = 0;
 
+  // --- Kept by the placer ---
+  // By choice: when no node's key could hold it, as the index counts; see CapacityIndex::Likely().
+  struct NoRoom {
+    uint64_t version = 0;  // 0: not known.
+    uint64_t risen = 0;
+  };
+  mutable std::vector<NoRoom> no_room{};
+
   // --- Kept by the scheduler ---
   DemandUses demand;                               // What a request adds to the demand.
   mutable std::vector<PackTarget> pack_targets{};  // By choice; see Packing.
