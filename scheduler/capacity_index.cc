@@ -33,16 +33,19 @@ void CapacityIndex::Add(Node* node) {
   node->free.BeginWatch(node);
   node->shape.rows.Add(node->row);
   File(*node);
+  packing_.Add(node);
 }
 
 void CapacityIndex::Remove(Node* node) {
-  if (node->changed) changed_.erase(std::find(changed_.begin(), changed_.end(), node));
+  if (node->changed) FileChanged();  // There may be many, where other searches are rare.
+  packing_.Remove(node);
   node->free.BeginWatch(nullptr);
   node->shape.rows.Remove(node->row);
   Unfile(*node);
 }
 
 void CapacityIndex::Clear() {
+  packing_.Clear();
   keys_.clear();
   by_free_.Clear();
   by_share_.Clear();
@@ -287,6 +290,7 @@ void CapacityIndex::CheckInvariants(const std::vector<Node*>& nodes) const {
     }
   }
   MUSTER_CHECK(shares == 0);
+  packing_.CheckInvariants(nodes);
 }
 
 }  // namespace muster::sched

@@ -21,6 +21,7 @@
 #include "scheduler/free_key.h"
 #include "scheduler/node.h"
 #include "scheduler/node_rows.h"
+#include "scheduler/packing.h"
 #include "scheduler/row_set.h"
 
 namespace muster::sched {
@@ -78,7 +79,7 @@ class Buckets {
 
 class CapacityIndex {
  public:
-  explicit CapacityIndex(const NodeRows& rows) : rows_(rows) {}
+  explicit CapacityIndex(const NodeRows& rows) : rows_(rows), packing_(rows) {}
 
   void Add(Node* node);
   void Remove(Node* node);
@@ -87,6 +88,10 @@ class CapacityIndex {
   void FileChanged() const {                              // So that the next search need not.
     if (!changed_.empty()) FileAnew();
   }
+
+  // The same nodes by other policies.
+  Packing& packing() { return packing_; }
+  const Packing& packing() const { return packing_; }
 
   // The best node now for `needs` among `matched`, or null; see scheduler.h for what best is.
   Node* BestFit(const MatchedRows& matched, const Resources& needs) const;
@@ -153,6 +158,7 @@ class CapacityIndex {
   bool VisitCommon(const RowSet& bucket, const MatchedRows& matched, Visit&& visit) const;
 
   const NodeRows& rows_;
+  Packing packing_;
   mutable std::vector<FreeKey> keys_;  // By row, under which its node is filed.
   struct Risen {
     Row row = 0;

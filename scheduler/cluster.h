@@ -57,6 +57,8 @@ class Cluster {
   SchedulingClass* FindClass(const SpecHandle& spec) const;
 
   const SelectorIndex& index() const { return index_; }
+  Packing& packing() { return index_.capacity().packing(); }
+  const Packing& packing() const { return index_.capacity().packing(); }
   Feasibility& feasibility() { return feasibility_; }
   const Feasibility& feasibility() const { return feasibility_; }
   uint64_t nodes_version() const {

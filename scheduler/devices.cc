@@ -26,11 +26,11 @@ int64_t Devices::LeftOnDevice(int64_t gpus) const {
   return free_[device] - gpus;
 }
 
-GpuShares Devices::Take(int64_t gpus) {
+GpuShares Devices::Take(int64_t gpus, DeviceOrder order) {
   GpuShares shares;
   if (gpus == 0) return shares;
   if (gpus < Amount::kUnit) {
-    shares.push_back({.device = BestDevice(gpus), .amount = gpus});
+    shares.push_back({.device = BestDevice(gpus, order), .amount = gpus});
     MUSTER_CHECK(shares[0].device >= 0);
     Change(shares[0].device, -gpus);
     return shares;
@@ -67,11 +67,13 @@ void Devices::Give(const GpuShares& shares) {
   for (const GpuShare share : shares) Change(share.device, share.amount);
 }
 
-int Devices::BestDevice(int64_t share) const {
+int Devices::BestDevice(int64_t share, DeviceOrder order) const {
   int best = -1;
   for (int device = 0; device < count(); ++device) {
     if (free_[device] < share) continue;
-    if (best < 0 || free_[device] < free_[best]) best = device;
+    const bool better = order == DeviceOrder::kFullest ? free_[device] < free_[best < 0 ? 0 : best]
+                                                       : free_[device] > free_[best < 0 ? 0 : best];
+    if (best < 0 || better) best = device;
   }
   return best;
 }

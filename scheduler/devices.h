@@ -11,6 +11,9 @@
 
 namespace muster::sched {
 
+// Which device a share goes to, of those that have room; the lowest on ties.
+enum class DeviceOrder { kFullest, kEmptiest };
+
 class Devices {
  public:
   explicit Devices(int count = 0);
@@ -35,9 +38,9 @@ class Devices {
   // REQUIRES: Fits(gpus).
   int64_t LeftOnDevice(int64_t gpus) const;
 
-  // Takes `gpus`: whole GPUs from the lowest empty devices, a share from the fullest device that
-  // has room, the lowest on ties. Returned lowest first. REQUIRES: Fits(gpus).
-  GpuShares Take(int64_t gpus);
+  // Takes `gpus`: whole GPUs from the lowest empty devices, a share from a device by `order`.
+  // Returned lowest first. REQUIRES: Fits(gpus).
+  GpuShares Take(int64_t gpus, DeviceOrder order = DeviceOrder::kFullest);
 
   // Takes exactly `shares`; false (and nothing taken) where they are not free or not devices of
   // this node.
@@ -47,7 +50,7 @@ class Devices {
   void Give(const GpuShares& shares);
 
  private:
-  int BestDevice(int64_t share) const;  // -1: none.
+  int BestDevice(int64_t share, DeviceOrder order = DeviceOrder::kFullest) const;  // -1: none.
   void Change(int device, int64_t by);
 
   absl::InlinedVector<uint16_t, 8> free_;  // By device.

@@ -65,6 +65,7 @@ std::string Text(const Requested& e) {
     absl::StrAppend(&text, e.spec->affinity.soft ? " soft_affinity=" : " affinity=",
                     Quoted(e.spec->affinity.node));
   }
+  if (e.spec->placement) absl::StrAppend(&text, " placement=", ToString(*e.spec->placement));
   if (!e.spec->avoid.empty()) {
     absl::StrAppend(&text, " avoid=[", absl::StrJoin(e.spec->avoid, ", "), "]");
   }

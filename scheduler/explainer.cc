@@ -179,6 +179,9 @@ struct Survey {
 Survey Look(const Cluster& cluster, const SchedulingClass& of, int choice) {
   Survey survey;
   const Resources& needs = of.spec.choices[choice].resources;
+  const Packing& packing = cluster.packing();
+  const PlacementPolicy policy = packing.PolicyOf(of, needs);
+  PlacementRank rank;
   std::vector<Node*> matching;
   for (Node* node : cluster.nodes()) {
     if (!MayUse(of.spec, *node)) continue;
@@ -199,9 +202,11 @@ Survey Look(const Cluster& cluster, const SchedulingClass& of, int choice) {
       survey.busy.push_back(node);
     } else if (IsAvoided(of.spec, *node)) {
       survey.avoided.push_back(node);
-    } else if (!survey.room ||
-               node->free.ScoreFor(needs) < survey.room->node->free.ScoreFor(needs)) {
+    } else {
+      const PlacementRank of_node = packing.RankOf(policy, needs, *node);
+      if (survey.room && !(of_node < rank)) continue;
       survey.room = Room{.node = node, .choice = choice};
+      rank = of_node;
     }
   }
   survey.matching = matching.size();

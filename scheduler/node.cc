@@ -29,9 +29,9 @@ Capacity::Score Capacity::ScoreFor(const Resources& needs) const {
   return {devices_.LeftOnDevice(needs.gpus), key()};
 }
 
-GpuShares Capacity::Take(const Resources& needs) {
+GpuShares Capacity::Take(const Resources& needs, DeviceOrder order) {
   TakeWithoutDevices(needs);
-  return devices_.Take(needs.gpus);
+  return devices_.Take(needs.gpus, order);
 }
 
 void Capacity::Give(const Resources& needs, const GpuShares& devices) {
@@ -70,7 +70,9 @@ void Capacity::TakeWithoutDevices(const Resources& needs) {
 }
 
 void Watch::Changed() {
-  if (node_ == nullptr || node_->changed) return;
+  if (node_ == nullptr) return;
+  if (!node_->repack) node_->filed_in->packing().Changed(node_);
+  if (node_->changed) return;
   node_->changed = true;
   node_->filed_in->Changed(node_);
 }

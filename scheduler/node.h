@@ -28,6 +28,8 @@ namespace muster::sched {
 
 class CapacityIndex;
 struct Node;
+struct PackBucket;
+struct PackKind;
 class SelectorIndex;
 
 // Tells a node's index when what is free of it changes. A copy of what is watched is not watched.
@@ -68,7 +70,8 @@ class Capacity {
   using Score = std::pair<int64_t, FreeKey>;
   Score ScoreFor(const Resources& needs) const;
 
-  GpuShares Take(const Resources& needs);  // REQUIRES: Fits(needs).
+  // REQUIRES: Fits(needs).
+  GpuShares Take(const Resources& needs, DeviceOrder order = DeviceOrder::kFullest);
   void Give(const Resources& needs, const GpuShares& devices);
 
   // Takes what a lease holds already, even beyond the CPUs there are; false (nothing taken) where
@@ -158,6 +161,9 @@ struct alignas(64) Node {
   LeaseSet leases;
 
   // --- Kept by the index ---
+  PackKind* kind = nullptr;      // See Packing.
+  PackBucket* packed = nullptr;  // Where Packing has filed it.
+  bool repack = false;           // To be filed anew by Packing.
   CapacityIndex* filed_in = nullptr;
   SelectorIndex* index = nullptr;
   absl::InlinedVector<uint16_t, 4> filed_shares;  // And under what is left of devices in use.

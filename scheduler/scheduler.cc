@@ -25,7 +25,11 @@ void Scheduler::Impl::Step(const Event& event, std::vector<Action>& actions) {
   Settle();
   leaving_.RevokeDue(now_, *actions_);  // Last: what this event ended needs none.
   RecordRest(first_action);
-  cluster_.index().capacity().FileChanged();
+  if (config_.placement == PlacementPolicy::kBestFit) {
+    cluster_.index().capacity().FileChanged();
+  } else {
+    cluster_.packing().FileChanged();
+  }
   actions_ = nullptr;
 }
 
@@ -196,6 +200,7 @@ void Scheduler::Impl::On(const Requested& event) {
     }
   }
   Request& request = Add(event.request, event.spec, of);
+  cluster_.packing().demand().Count(request.of->demand);
   if (event.spec->is_group() && event.placed_shape >= 0 &&
       event.placed_shape < static_cast<int>(event.spec->shapes.size())) {
     request.shape = event.placed_shape;
@@ -398,6 +403,7 @@ void Scheduler::Impl::Adopt(const HeldLease& held, Node& node) {
 
   if (request == nullptr) {
     request = &Add(held.request, held.spec, cluster_.FindClass(held.spec));
+    cluster_.packing().demand().Count(request->of->demand);
     if (config_.sharing.time_slice != absl::InfiniteDuration()) {
       granted_since_.emplace(request->granted_at(), request->id);
     }

@@ -18,8 +18,8 @@
 //     by the s that holds the most. The bundles are placed one by one, each as a request of its own
 //     would be, where that places them all; else node by node in order of id, each filled as above
 //     (the lowest s on ties);
-//   - among nodes with room: best fit, no GPU node for work without GPUs while another has room.
-//   The node with the
+//   - among nodes with room: by the placement policy, see placement_policy.h and packing.h. Best
+//   fit takes no GPU node for work without GPUs while another has room, and the node with the
 //     least of these, compared in order: GPUs although none are needed; what stays free of the
 //     device that a share would go to; free GPUs, then how many of them are whole; free CPUs and
 //     free memory, both in steps (free_key.h); node id. On a node: whole
@@ -73,6 +73,7 @@ struct SchedulerConfig {
   // it has waited so long; see reservation.h. 0 and infinite: never for that reason.
   int64_t overtaken_max = 64;
   absl::Duration reservation_after = absl::Minutes(1);
+  PlacementPolicy placement = PlacementPolicy::kPack;  // Of requests that name none.
   // How long a request waits for room on other nodes than those it avoids, where others could ever
   // hold it.
   absl::Duration avoid_for = absl::Seconds(10);

@@ -253,12 +253,14 @@ bool Scheduler::Impl::PlaceVisibleGroup(SchedulingClass& of, Request& head) {
 void Scheduler::Impl::PlaceBundle(Request& request, const Room& room) {
   const Resources& needs = request.of->spec.choices[room.choice].resources;
   const int number = static_cast<int>(request.bundles.size());
+  const bool spread = cluster_.packing().PolicyOf(*request.of, needs) == PlacementPolicy::kSpread;
+  const DeviceOrder order = spread ? DeviceOrder::kEmptiest : DeviceOrder::kFullest;
   Bundle& bundle = request.bundles.emplace_back();
   bundle.state = Bundle::State::kRunning;
   bundle.placement.node = room.node->id;
   bundle.placement.choice = room.choice;
   bundle.placement.resources = needs;
-  bundle.placement.devices = room.node->free.Take(needs);
+  bundle.placement.devices = room.node->free.Take(needs, order);
   bundle.on = room.node;
   room.node->leases.emplace(request.id, number);
   Charge(request, bundle.placement, +1);

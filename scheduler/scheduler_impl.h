@@ -56,7 +56,9 @@ class Scheduler::Impl {
       : config_(config),
         grace_end_(config.start + config.infeasible_grace),
         cluster_(config.lost_nodes_kept, config.idle_classes_kept, config.hierarchy),
-        decisions_(config.decisions_kept, config.decision_detail) {}
+        decisions_(config.decisions_kept, config.decision_detail) {
+    cluster_.packing().SetDefault(config.placement);
+  }
 
   ~Impl() {
     for (Request* request : requests_) slab_.Delete(request);

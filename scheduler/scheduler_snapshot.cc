@@ -65,6 +65,13 @@ SnapshotHold HoldOf(const Hold& hold) {
   return to;
 }
 
+LabelSelector SelectorOf(const LabelRequirement& kinds) {
+  if (kinds.key.empty()) return {};
+  absl::StatusOr<LabelSelector> selector = LabelSelector::Parse({{kinds.key, kinds.ToText()}});
+  MUSTER_CHECK(selector.ok());
+  return *std::move(selector);
+}
+
 absl::Status CheckConfig(const SchedulerConfig& config) {
   if (config.waiting_requests_max < 0) {
     return Wrong("config: waiting_requests_max is ", config.waiting_requests_max);
@@ -131,6 +138,15 @@ Snapshot Scheduler::Impl::TakeSnapshot() const {
                     .overtaken = reservation_.overtaken,
                     .planned_at = reservation_.planned_at};
   for (const Node* node : reservation_.nodes) to.reservation.nodes.push_back(node->id);
+  for (const auto& [shape, of] : cluster_.packing().demand().shapes()) {
+    to.demand.push_back({.gpus = shape.gpus,
+                         .cpus = shape.cpus,
+                         .kinds = SelectorOf(shape.kinds),
+                         .count = of->count,
+                         .memory_mib = of->memory_mib,
+                         .typical_count = of->typical_count,
+                         .typical_memory_mib = of->typical_memory_mib});
+  }
   return to;
 }
 
@@ -144,6 +160,21 @@ absl::Status Scheduler::Impl::Load(const Snapshot& snapshot, std::vector<Action>
     MUSTER_RETURN_IF_ERROR(Validate(quota));
     quotas_.Set(quota);
   }
+  for (const SnapshotDemand& from : snapshot.demand) {
+    DemandShape shape{.gpus = from.gpus, .cpus = from.cpus};
+    if (!from.kinds.requirements().empty()) shape.kinds = from.kinds.requirements()[0];
+    const DemandCount count{.count = from.count,
+                            .memory_mib = from.memory_mib,
+                            .typical_count = from.typical_count,
+                            .typical_memory_mib = from.typical_memory_mib};
+    if (from.kinds.requirements().size() > 1 ||
+        !cluster_.packing().demand().Restore(shape, count)) {
+      return Wrong("demand: ", AmountToText(from.gpus), " GPUs and ", AmountToText(from.cpus),
+                   " CPUs on ", from.kinds.ToString(), ", ", from.count,
+                   " times: it is there already, or its counts make no sense");
+    }
+  }
+  cluster_.packing().demand().Restored();
   for (const SnapshotNode& from : snapshot.nodes) {
     if (cluster_.FindNode(from.node) != nullptr) {
       return Wrong("node ", from.node.ToString(), " is there twice");

@@ -8,6 +8,7 @@
 #include "absl/strings/str_split.h"
 #include "scheduler/base/status_macros.h"
 #include "scheduler/choice.h"
+#include "scheduler/placement_policy.h"
 
 namespace muster::cli {
 namespace {
@@ -87,6 +88,10 @@ void AddSharingOptions(Arguments& arguments, SharingOptions* given) {
   arguments.Text("--recall-grace", "TIME",
                  "from that notice to the end of the lease (default off: with its running task)",
                  &given->recall_grace);
+  arguments.Text("--placement", "POLICY",
+                 "which of the nodes with room work gets that names no policy: pack (default), "
+                 "best-fit or spread",
+                 &given->placement);
 }
 
 absl::Status Apply(const SharingOptions& given, head::HeadOptions& options) {
@@ -121,6 +126,14 @@ absl::Status Apply(const SharingOptions& given, head::HeadOptions& options) {
   MUSTER_RETURN_IF_ERROR(SetDuration("--time-slice", given.time_slice, false, sharing.time_slice));
   MUSTER_RETURN_IF_ERROR(
       SetDuration("--recall-grace", given.recall_grace, true, sharing.recall_grace));
+  if (!given.placement.empty()) {
+    const absl::StatusOr<sched::PlacementPolicy> policy =
+        sched::ParsePlacementPolicy(given.placement);
+    if (!policy.ok()) {
+      return absl::InvalidArgumentError(absl::StrCat("--placement: ", policy.status().message()));
+    }
+    options.placement = *policy;
+  }
   for (const std::string& text : given.fair_share) {
     MUSTER_RETURN_IF_ERROR(AddTenant(text, options.tenants));
   }
@@ -144,6 +157,7 @@ std::vector<std::string> ToArguments(const SharingOptions& given) {
   Add(arguments, "--preemption-grace", given.preemption_grace);
   Add(arguments, "--time-slice", given.time_slice);
   Add(arguments, "--recall-grace", given.recall_grace);
+  Add(arguments, "--placement", given.placement);
   for (const std::string& text : given.fair_share) Add(arguments, "--fair-share", text);
   for (const std::string& text : given.quotas) Add(arguments, "--quota", text);
   return arguments;

@@ -58,6 +58,7 @@ class RunningHead final : public Head, public HeadListener {
     config.start = MonotonicNow();
     config.node_timeout = options_.node_timeout;
     config.hierarchy = options_.hierarchy;
+    config.placement = options_.placement;
     config.overtaken_max = options_.overtaken_max;
     config.reservation_after = options_.reservation_after;
     config.infeasible_grace = options_.infeasible_grace;

@@ -30,6 +30,7 @@ struct HeadOptions {
   std::string package_directory;
   std::string record_events;  // A file; empty: nothing is recorded.
   int64_t record_bytes_max = int64_t{256} << 20;
+  sched::PlacementPolicy placement = sched::PlacementPolicy::kPack;
   int decisions_kept = 4096;
   sched::DecisionDetail decision_detail = sched::DecisionDetail::kSampled;
   // How the cluster is shared. Preemption is on: only work with a priority can cause any.

@@ -18,6 +18,7 @@ sched::SchedulerConfig SchedulerConfigOf(const HeadConfig& config) {
   scheduler.decision_detail = config.decision_detail;
   scheduler.sharing = config.sharing;
   if (!config.hierarchy.empty()) scheduler.hierarchy = config.hierarchy;
+  scheduler.placement = config.placement;
   scheduler.overtaken_max = config.overtaken_max;
   scheduler.reservation_after = config.reservation_after;
   return scheduler;

@@ -62,6 +62,7 @@ struct HeadConfig {
   size_t store_bytes_max = 64 << 20;
   int prestart_nodes_max = 4;
   int lost_nodes_max = 1000;  // Remembered, to fence them.
+  sched::PlacementPolicy placement = sched::PlacementPolicy::kPack;
   int decisions_kept = 4096;
   sched::DecisionDetail decision_detail = sched::DecisionDetail::kSampled;
   size_t ended_requests_kept = 4096;

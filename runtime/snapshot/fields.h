@@ -25,6 +25,8 @@ inline constexpr const char* kWords<sched::SnapshotBundle::State>[] = {"missing"
 template <>
 inline constexpr const char* kWords<sched::DecisionDetail>[] = {"off", "sampled", "all"};
 template <>
+inline constexpr const char* kWords<sched::PlacementPolicy>[] = {"pack", "best-fit", "spread"};
+template <>
 inline constexpr const char* kWords<sched::NodeState>[] = {"alive", "unreachable", "draining",
                                                            "lost"};
 template <>
@@ -81,6 +83,7 @@ void Fields(A& a, In<A, sched::RequestSpec>& spec) {
   a("bundles", spec.bundles, 1);
   a("priority", spec.priority);
   a("fail_if_infeasible", spec.fail_if_infeasible);
+  a("placement", spec.placement);
   a("affinity", spec.affinity);
   a("avoid", spec.avoid);
   a("tenant", spec.tenant);
@@ -194,6 +197,7 @@ void Fields(A& a, In<A, sched::SchedulerConfig>& config) {
   a("hierarchy", config.hierarchy, sched::DefaultHierarchy());
   a("overtaken_max", config.overtaken_max, int64_t{64});
   a("reservation_after", config.reservation_after, absl::Minutes(1));
+  a("placement", config.placement);
   a("avoid_for", config.avoid_for, absl::Seconds(10));
   a("lost_nodes_kept", config.lost_nodes_kept, 100);
   a("idle_classes_kept", config.idle_classes_kept, 256);
@@ -277,6 +281,17 @@ void Fields(A& a, In<A, sched::SnapshotLeaving>& leaving) {
 }
 
 template <typename A>
+void Fields(A& a, In<A, sched::SnapshotDemand>& demand) {
+  a.Amount("gpus", demand.gpus);
+  a.Amount("cpus", demand.cpus);
+  a("kinds", demand.kinds);
+  a("count", demand.count);
+  a("memory_mib", demand.memory_mib);
+  a("typical_count", demand.typical_count);
+  a("typical_memory_mib", demand.typical_memory_mib);
+}
+
+template <typename A>
 void Fields(A& a, In<A, sched::Snapshot>& snapshot) {
   a("config", snapshot.config);
   a("now", snapshot.now, absl::UnixEpoch());
@@ -292,6 +307,7 @@ void Fields(A& a, In<A, sched::Snapshot>& snapshot) {
   a("quotas", snapshot.quotas);
   a("holds", snapshot.holds);
   a("reservation", snapshot.reservation);
+  a("demand", snapshot.demand);
 }
 
 template <typename A>

@@ -8,7 +8,7 @@
 //   drain node=1 [deadline=30s]          from now
 //   lost node=1
 //   request id=1 [cpus= gpus= memory= resource.NAME= bundles= priority= on_infeasible=wait|fail
-//   name= owner= tenant= job= expected=5m preemptible=yes|no
+//   name= owner= tenant= job= expected=5m preemptible=yes|no placement=pack|best-fit|spread
 //   strategy=[same(rack), pack] inside=7|7/0
 //                 choices=[{key: text, ...} [cpus= gpus= memory= resource.NAME= after=
 //                 advance_on=a|b], ...]]
@@ -31,7 +31,8 @@
 //   config [grace=5s adoption_timeout=30s waiting_max=10 decision_detail=all avoid_for=10s
 //           ordering=fair|fifo backfill=greedy|none|easy|conservative reservations_max=64
 //           duration_default=1h preemption=yes|no preemption_grace=30s time_slice=1h
-//           recall_grace=1m overtaken_max=64 reservation_after=1m]    before all others
+//           recall_grace=1m overtaken_max=64 reservation_after=1m
+//           placement=pack|best-fit|spread]    before all others
 //   held id=1 [bundle=0 shape=0 choice=0 devices=[0] and as for request]   the next join brings
 //   this lease along
 //

@@ -263,6 +263,9 @@ absl::StatusOr<RequestSpec> ParseSpec(const ScriptFields& fields) {
   MUSTER_ASSIGN_OR_RETURN(spec.expected_duration,
                           fields.Duration("expected", spec.expected_duration));
   MUSTER_ASSIGN_OR_RETURN(spec.preemptible, ParseYesNo(fields, "preemptible", true));
+  if (fields.Has("placement")) {
+    MUSTER_ASSIGN_OR_RETURN(spec.placement, ParsePlacementPolicy(fields.Text("placement")));
+  }
   spec.name = std::string(fields.Text("name"));
   spec.owner = std::string(fields.Text("owner"));
   MUSTER_RETURN_IF_ERROR(Validate(spec));
@@ -272,9 +275,10 @@ absl::StatusOr<RequestSpec> ParseSpec(const ScriptFields& fields) {
 // --- Statements ---
 
 constexpr absl::string_view kSpecFields[] = {
-    "cpus",   "gpus",    "memory",        "resource.*",  "bundles",  "priority",      "name",
-    "owner",  "choices", "on_infeasible", "id",          "affinity", "soft_affinity", "avoid",
-    "tenant", "job",     "expected",      "preemptible", "strategy", "else",          "inside"};
+    "cpus",          "gpus",  "memory",  "resource.*",    "bundles",  "priority",
+    "name",          "owner", "choices", "on_infeasible", "id",       "affinity",
+    "soft_affinity", "avoid", "tenant",  "job",           "expected", "preemptible",
+    "strategy",      "else",  "inside",  "placement"};
 
 std::vector<absl::string_view> SpecFieldsAnd(const std::vector<absl::string_view>& more) {
   std::vector<absl::string_view> all(std::begin(kSpecFields), std::end(kSpecFields));
@@ -400,11 +404,14 @@ class ScriptParser {
     MUSTER_RETURN_IF_ERROR(fields.Allow(
         {"grace", "adoption_timeout", "waiting_max", "avoid_for", "decision_detail", "ordering",
          "backfill", "reservations_max", "duration_default", "preemption", "preemption_grace",
-         "time_slice", "recall_grace", "overtaken_max", "reservation_after"}));
+         "time_slice", "recall_grace", "overtaken_max", "reservation_after", "placement"}));
     SchedulerConfig& config = script_.config;
     if (fields.Has("decision_detail")) {
       MUSTER_ASSIGN_OR_RETURN(config.decision_detail,
                               ParseDecisionDetail(fields.Text("decision_detail")));
+    }
+    if (fields.Has("placement")) {
+      MUSTER_ASSIGN_OR_RETURN(config.placement, ParsePlacementPolicy(fields.Text("placement")));
     }
     MUSTER_RETURN_IF_ERROR(ParseSharing(fields, config.sharing));
     MUSTER_ASSIGN_OR_RETURN(config.infeasible_grace,

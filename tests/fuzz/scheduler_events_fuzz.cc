@@ -75,6 +75,7 @@ RequestSpec SomeSpec(Bytes& bytes) {
   }
   spec.bundles = bytes.Of<int>({1, 1, 1, 2, 5});
   spec.priority = bytes.Of<int>({0, 0, 1, -3});
+  if (bytes.Below(3) == 0) spec.placement = static_cast<PlacementPolicy>(bytes.Below(3));
   spec.fail_if_infeasible = bytes.Below(4) == 3;
   spec.name = absl::StrCat(bytes.Below(3));
   return spec;
@@ -135,6 +136,7 @@ void Drive(Bytes bytes) {
   config.waiting_requests_max = bytes.Of<int>({1000, 3});
   config.infeasible_grace = absl::Seconds(bytes.Of<int>({0, 5}));
   config.idle_classes_kept = bytes.Below(3);
+  config.placement = static_cast<PlacementPolicy>(bytes.Below(3));
   Scheduler scheduler(config);
   Scheduler twin(config);
   absl::Time now = config.start;

@@ -18,6 +18,7 @@ void ClusterSim::StartHead() {
   config.start = clock_.now();
   config.node_timeout = plan_.node_timeout;
   config.sharing = plan_.sharing;
+  config.placement = plan_.placement;
   config.tenants.push_back({.tenant = "t1", .weight_milli = 2000});
   head_->core = std::make_unique<head::HeadCore>(config);
   open_questions_ = 0;

@@ -84,6 +84,7 @@ SimPlan DrawPlan(Prng& prng) {
   if (prng.Percent(10)) plan.queued_tasks_max = static_cast<size_t>(prng.Between(1, 20));
   plan.idle_executors_max = static_cast<int>(prng.Between(0, 4));
   plan.sharing.preemption = prng.Percent(50);
+  plan.placement = static_cast<sched::PlacementPolicy>(prng.Below(3));
   plan.sharing.preemption_grace = prng.Between(absl::ZeroDuration(), absl::Seconds(2));
   plan.sharing.ordering = prng.Percent(70) ? sched::Ordering::kFair : sched::Ordering::kFifo;
   if (prng.Percent(50)) plan.sharing.backfill = static_cast<sched::Backfill>(prng.Below(4));
@@ -115,7 +116,8 @@ std::string SimPlan::ToString() const {
       absl::FormatDuration(load_time), ", delay up to ", absl::FormatDuration(delay_max),
       ", requests_max ", requests_max, ", tasks_per_push_max ", tasks_per_push_max,
       ", queued_tasks_max ", queued_tasks_max, ", ", sched::ToString(sharing.ordering), ", ",
-      sched::ToString(sharing.backfill), sharing.preemption ? ", preemption" : "",
+      sched::ToString(sharing.backfill), ", ", sched::ToString(placement),
+      sharing.preemption ? ", preemption" : "",
       sharing.time_slice != absl::InfiniteDuration() ? ", time slices" : "", "; faults:");
   const std::pair<bool, const char*> faults[] = {
       {link_loss, "link_loss"},       {delay_spikes, "delay_spikes"},
@@ -185,6 +187,9 @@ DrawnSpec DrawSpec(Prng& prng, bool small) {
   spec.set_priority(prng.Percent(20) ? 1 : 0);
   spec.set_fail_if_infeasible(prng.Percent(20));
   spec.set_not_preemptible(prng.Percent(20));
+  if (prng.Percent(30)) {
+    spec.set_placement(std::vector<std::string>{"pack", "best-fit", "spread"}[prng.Below(3)]);
+  }
   if (prng.Percent(30)) {
     spec.set_expected_duration_ns(
         absl::ToInt64Nanoseconds(prng.Between(absl::Milliseconds(1), absl::Seconds(5))));

@@ -29,6 +29,7 @@ struct SimPlan {
   size_t queued_tasks_max = 1'000'000;
   int idle_executors_max = 4;
   sched::SharingConfig sharing{};
+  sched::PlacementPolicy placement = sched::PlacementPolicy::kPack;
   // Faults that this seed has.
   bool link_loss = false;
   bool delay_spikes = false;
