@@ -66,7 +66,36 @@ bool Devices::TakeExactly(const GpuShares& shares) {
 }
 
 void Devices::Give(const GpuShares& shares) {
-  for (const GpuShare share : shares) Change(share.device, share.amount);
+  for (const GpuShare share : shares) {
+    const auto out = std::find_if(out_.begin(), out_.end(),
+                                  [&](const Out& o) { return o.device == share.device; });
+    if (out == out_.end()) {
+      Change(share.device, share.amount);
+    } else {
+      out->left += share.amount;
+    }
+  }
+}
+
+void Devices::SetOut(int device, bool out) {
+  const auto found =
+      std::find_if(out_.begin(), out_.end(), [&](const Out& o) { return o.device == device; });
+  if (out == (found != out_.end())) return;
+  if (out) {
+    const int64_t left = free_[device];
+    out_.push_back({.device = device, .left = left});
+    Change(device, -left);
+    return;
+  }
+  const int64_t left = found->left;
+  out_.erase(found);
+  Change(device, left);
+}
+
+int64_t Devices::kept_aside() const {
+  int64_t left = 0;
+  for (const Out& out : out_) left += out.left;
+  return left;
 }
 
 int Devices::BestDevice(int64_t share) const {

@@ -1,10 +1,14 @@
 // The GPU devices of one node, and what is free of each. A share below 1 lives on one device; whole
 // GPUs take empty devices.
 //
+// A device that is out (in quarantine) has nothing free: what is given back to it is kept aside
+// until it is in again.
+//
 // Invariant: 0 <= free <= 1 for each device.
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "absl/container/inlined_vector.h"
 #include "scheduler/resources.h"
@@ -42,13 +46,21 @@ class Devices {
   // Gives back what was taken.
   void Give(const GpuShares& shares);
 
+  void SetOut(int device, bool out);
+  int64_t kept_aside() const;  // Summed, 1/10000: of devices that are out, what nobody holds.
+
  private:
   int BestDevice(int64_t share) const;  // -1: none.
   void Change(int device, int64_t by);
+  struct Out {
+    int device = 0;
+    int64_t left = 0;  // What nobody holds.
+  };
 
   absl::InlinedVector<uint16_t, 8> free_;  // By device.
   int64_t free_total_ = 0;
   int empty_ = 0;
+  std::vector<Out> out_;  // Mostly none.
 };
 
 }  // namespace muster::sched

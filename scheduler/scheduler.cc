@@ -23,6 +23,7 @@ void Scheduler::Impl::Step(const Event& event, std::vector<Action>& actions) {
   Settle();
   std::visit([this](const auto& what) { On(what); }, event.what);
   Settle();
+  SayEmpty();
   leaving_.RevokeDue(now_, *actions_);  // Last: what this event ended needs none.
   RecordRest(first_action);
   actions_ = nullptr;
@@ -86,6 +87,8 @@ void Scheduler::Impl::On(const NodeJoined& event) {
   for (const HeldLease& held : event.held) {
     if (held.spec->inside) Adopt(held, *node);
   }
+  if (event.drain) Drain(*node, *event.drain);
+  for (const DeviceHealth& health : event.unhealthy) SetHealth(*node, health);
   Grew(*node);
 }
 
@@ -110,16 +113,6 @@ void Scheduler::Impl::On(const NodeReachable& event) {
   if (!event.reachable) DropHoldsOn(*node);
   cluster_.topology().Update(*node);
   Grew(*node);
-}
-
-void Scheduler::Impl::On(const NodeDraining& event) {
-  Node* const node = cluster_.FindNode(event.node);
-  if (node == nullptr) return;
-  ReservedNodeChanged(*node);
-  node->draining = true;
-  cluster_.topology().Update(*node);
-  node->deadline = event.deadline;
-  DropHoldsOn(*node);
 }
 
 void Scheduler::Impl::On(const NodeLost& event) {
@@ -353,6 +346,7 @@ void Scheduler::Impl::EndBundle(Request& request, int number) {
   leaving_.Forget({request.id, number});
   Charge(request, bundle.placement, -1);
   bundle.state = Bundle::State::kEnded;
+  NoteEmptied(node);
   cluster_.topology().Update(node);
   Grew(node);
 }

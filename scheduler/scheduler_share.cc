@@ -102,7 +102,7 @@ uint64_t Scheduler::Impl::ClosedChoices(const SchedulingClass& of, int open, boo
     const bool any =
         std::any_of(cluster_.nodes().begin(), cluster_.nodes().end(), [&](const Node* node) {
           return node->closed == 0 && MayUse(of.spec, *node) &&
-                 SelectorIndex::Selected(*node, of.selectors[choice]) && node->empty.Fits(needs);
+                 SelectorIndex::Selected(*node, of.selectors[choice]) && node->empty().Fits(needs);
         });
     if (!any) bits |= uint64_t{1} << choice;
   }
@@ -226,7 +226,7 @@ void Scheduler::Impl::DropHold(uint64_t id, bool spare_victims) {
     const Leaving::Entry* const told = leaving_.Find(lease);
     if (victim == nullptr || told == nullptr || told->revoked) continue;
     if (victim->Has(Bundle::State::kEnded) || told->notice.reason != hold.reason) continue;
-    leaving_.Forget(lease);
+    Spare(lease);
   }
 }
 
