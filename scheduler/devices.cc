@@ -11,12 +11,6 @@ Devices::Devices(int count)
       free_total_(count * Amount::kUnit),
       empty_(count) {}
 
-bool Devices::Fits(int64_t gpus) const {
-  if (gpus == 0) return true;
-  if (gpus >= Amount::kUnit) return empty_ >= gpus / Amount::kUnit;
-  return empty_ > 0 || BestDevice(gpus) >= 0;
-}
-
 int64_t Devices::Count(int64_t gpus, int64_t limit) const {
   if (gpus == 0) return limit;
   if (gpus >= Amount::kUnit) return std::min(limit, empty_ / (gpus / Amount::kUnit));
@@ -38,16 +32,20 @@ GpuShares Devices::Take(int64_t gpus) {
   if (gpus < Amount::kUnit) {
     shares.push_back({.device = BestDevice(gpus), .amount = gpus});
     MUSTER_CHECK(shares[0].device >= 0);
-  } else {
-    const size_t wanted = static_cast<size_t>(gpus / Amount::kUnit);
-    for (int device = 0; device < count() && shares.size() < wanted; ++device) {
-      if (free_[device] == Amount::kUnit) {
-        shares.push_back({.device = device, .amount = Amount::kUnit});
-      }
-    }
-    MUSTER_CHECK(shares.size() == wanted);
+    Change(shares[0].device, -gpus);
+    return shares;
   }
-  for (const GpuShare share : shares) Change(share.device, -share.amount);
+  const size_t wanted = static_cast<size_t>(gpus / Amount::kUnit);
+  MUSTER_CHECK(static_cast<size_t>(empty_) >= wanted);
+  shares.resize(wanted, GpuShare{.device = 0, .amount = Amount::kUnit});
+  int device = 0;
+  for (GpuShare& share : shares) {
+    while (free_[device] != Amount::kUnit) ++device;
+    share.device = device;
+    free_[device] = 0;
+  }
+  empty_ -= static_cast<int>(wanted);
+  free_total_ -= gpus;
   return shares;
 }
 
@@ -67,9 +65,8 @@ bool Devices::TakeExactly(const GpuShares& shares) {
 
 void Devices::Give(const GpuShares& shares) {
   for (const GpuShare share : shares) {
-    const auto out = std::find_if(out_.begin(), out_.end(),
-                                  [&](const Out& o) { return o.device == share.device; });
-    if (out == out_.end()) {
+    Out* const out = out_.empty() ? nullptr : out_.Find(share.device);
+    if (out == nullptr) {
       Change(share.device, share.amount);
     } else {
       out->left += share.amount;
@@ -78,24 +75,41 @@ void Devices::Give(const GpuShares& shares) {
 }
 
 void Devices::SetOut(int device, bool out) {
-  const auto found =
-      std::find_if(out_.begin(), out_.end(), [&](const Out& o) { return o.device == device; });
-  if (out == (found != out_.end())) return;
+  Out* const found = out_.Find(device);
+  if (out == (found != nullptr)) return;
+  const int64_t left = out ? free_[device] : found->left;
   if (out) {
-    const int64_t left = free_[device];
-    out_.push_back({.device = device, .left = left});
+    out_.Add({.device = device, .left = left});
     Change(device, -left);
-    return;
+  } else {
+    out_.Remove(device);
+    Change(device, left);
   }
-  const int64_t left = found->left;
-  out_.erase(found);
-  Change(device, left);
 }
 
 int64_t Devices::kept_aside() const {
   int64_t left = 0;
-  for (const Out& out : out_) left += out.left;
+  if (out_.empty()) return left;
+  for (const Out& out : out_.all()) left += out.left;
   return left;
+}
+
+Devices::Out* Devices::OutList::Find(int device) {
+  if (list_ == nullptr) return nullptr;
+  for (Out& out : *list_) {
+    if (out.device == device) return &out;
+  }
+  return nullptr;
+}
+
+void Devices::OutList::Add(Out out) {
+  if (list_ == nullptr) list_ = std::make_unique<std::vector<Out>>();
+  list_->push_back(out);
+}
+
+void Devices::OutList::Remove(int device) {
+  std::erase_if(*list_, [&](const Out& out) { return out.device == device; });
+  if (list_->empty()) list_.reset();
 }
 
 int Devices::BestDevice(int64_t share) const {

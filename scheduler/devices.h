@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "absl/container/inlined_vector.h"
@@ -26,7 +27,11 @@ class Devices {
   bool shared() const { return free_total_ != empty_ * Amount::kUnit; }  // Some is in use in part.
 
   // Whether `gpus` (1/10000; below 1 or whole) could be had now.
-  bool Fits(int64_t gpus) const;
+  bool Fits(int64_t gpus) const {
+    if (gpus == 0) return true;
+    if (gpus >= Amount::kUnit) return empty_ >= gpus / Amount::kUnit;
+    return empty_ > 0 || BestDevice(gpus) >= 0;
+  }
 
   // How many times `gpus` could be had, one after another, at most `limit`.
   int64_t Count(int64_t gpus, int64_t limit) const;
@@ -56,11 +61,33 @@ class Devices {
     int device = 0;
     int64_t left = 0;  // What nobody holds.
   };
+  // Mostly none: one pointer, so that a node's free capacity stays in few cache lines.
+  class OutList {
+   public:
+    OutList() = default;
+    OutList(const OutList& other)
+        : list_(other.list_ ? std::make_unique<std::vector<Out>>(*other.list_) : nullptr) {}
+    OutList& operator=(const OutList& other) {
+      if (this != &other) *this = OutList(other);
+      return *this;
+    }
+    OutList(OutList&&) = default;
+    OutList& operator=(OutList&&) = default;
+
+    bool empty() const { return list_ == nullptr; }
+    const std::vector<Out>& all() const { return *list_; }  // REQUIRES: !empty().
+    Out* Find(int device);                                  // Null: it is in.
+    void Add(Out out);
+    void Remove(int device);
+
+   private:
+    std::unique_ptr<std::vector<Out>> list_;
+  };
 
   absl::InlinedVector<uint16_t, 8> free_;  // By device.
   int64_t free_total_ = 0;
   int empty_ = 0;
-  std::vector<Out> out_;  // Mostly none.
+  OutList out_;
 };
 
 }  // namespace muster::sched

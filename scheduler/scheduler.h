@@ -59,7 +59,8 @@ namespace muster::sched {
 const std::vector<std::string>& DefaultHierarchy();
 
 struct SchedulerConfig {
-  int64_t waiting_requests_max = 2'000'000;  // Reaching it is Rejected.
+  int64_t waiting_requests_max = 2'000'000;    // Reaching it is Rejected.
+  int64_t waiting_per_tenant_max = 1'000'000;  // As well.
   // How long the cluster's nodes are given to come (back) before "infeasible" is said to anyone;
   // counted from `start`. A restarted head uses it.
   absl::Time start = absl::InfinitePast();

@@ -469,9 +469,7 @@ std::vector<TenantView> Scheduler::Impl::TenantViews() const {
                     .share = tenants_.ShareOf(*tenant),
                     .used = tenant->used,
                     .leases = tenant->leases};
-    for (const auto& [key, of] : order_) {
-      if (of->tenant == tenant) view.waiting += of->waiting;
-    }
+    view.waiting = tenant->waiting;
     views.push_back(std::move(view));
   }
   return views;
@@ -605,7 +603,10 @@ void Scheduler::Impl::CheckSharing() const {
   MUSTER_CHECK(totals.cpus == tenants_.totals().cpus);
   MUSTER_CHECK(totals.gpus == tenants_.totals().gpus);
   MUSTER_CHECK(totals.memory_bytes == tenants_.totals().memory_bytes);
+  absl::btree_map<const Tenant*, int64_t> waiting;
+  for (const auto& [key, of] : order_) waiting[of->tenant] += of->waiting;
   for (const Tenant* tenant : tenants_.InOrder()) {
+    MUSTER_CHECK(tenant->waiting == waiting[tenant]);
     MUSTER_CHECK(tenant->used == used[tenant->name]);
     MUSTER_CHECK(tenant->leases == leases[tenant->name]);
     leases.erase(tenant->name);

@@ -303,7 +303,7 @@ absl::Status Scheduler::Impl::LoadRequest(const SnapshotRequest& from) {
     return Wrong(name, ": waited is longer than it has been there");
   }
   next_arrival_ = from.arrival;
-  Request& request = Add(from.request, of->second->handle);
+  Request& request = Add(from.request, of->second->handle, of->second.get());
   request.since = from.since;
   request.opened_at = from.opened_at;
   request.open = from.open;
@@ -313,6 +313,7 @@ absl::Status Scheduler::Impl::LoadRequest(const SnapshotRequest& from) {
     if (from.adopt_by) return Wrong(name, ": adopt_by, but it has no bundle");
     request.of->Push(&request);
     ++waiting_;
+    ++request.of->tenant->waiting;
     return absl::OkStatus();
   }
   if (config_.sharing.time_slice != absl::InfiniteDuration()) {

@@ -188,6 +188,7 @@ void Fields(A& a, In<A, sched::SnapshotHold>& hold) {
 template <typename A>
 void Fields(A& a, In<A, sched::SchedulerConfig>& config) {
   a("waiting_requests_max", config.waiting_requests_max, int64_t{2'000'000});
+  a("waiting_per_tenant_max", config.waiting_per_tenant_max, int64_t{1'000'000});
   a("start", config.start, absl::InfinitePast());
   a("infeasible_grace", config.infeasible_grace);
   a("adoption_timeout", config.adoption_timeout, absl::Seconds(30));

@@ -33,8 +33,8 @@
 //   config [grace=5s adoption_timeout=30s waiting_max=10 decision_detail=all avoid_for=10s
 //           ordering=fair|fifo backfill=greedy|none|easy|conservative reservations_max=64
 //           duration_default=1h preemption=yes|no preemption_grace=30s time_slice=1h
-//           quarantine_grace=30s recall_grace=1m overtaken_max=64 reservation_after=1m]    before
-//           all others
+//           waiting_per_tenant_max=10 quarantine_grace=30s recall_grace=1m overtaken_max=64
+//           reservation_after=1m]    before all others
 //   held id=1 [bundle=0 shape=0 choice=0 devices=[0] and as for request]   the next join brings
 //   this lease along
 //

@@ -398,10 +398,11 @@ class ScriptParser {
     if (!script_.statements.empty()) {
       return absl::InvalidArgumentError("config stands before all other statements");
     }
-    MUSTER_RETURN_IF_ERROR(fields.Allow(
-        {"grace", "adoption_timeout", "waiting_max", "avoid_for", "decision_detail", "ordering",
-         "backfill", "reservations_max", "duration_default", "preemption", "preemption_grace",
-         "time_slice", "recall_grace", "overtaken_max", "reservation_after", "quarantine_grace"}));
+    MUSTER_RETURN_IF_ERROR(
+        fields.Allow({"grace", "adoption_timeout", "waiting_max", "waiting_per_tenant_max",
+                      "avoid_for", "decision_detail", "ordering", "backfill", "reservations_max",
+                      "duration_default", "preemption", "preemption_grace", "time_slice",
+                      "recall_grace", "overtaken_max", "reservation_after", "quarantine_grace"}));
     SchedulerConfig& config = script_.config;
     if (fields.Has("decision_detail")) {
       MUSTER_ASSIGN_OR_RETURN(config.decision_detail,
@@ -417,6 +418,8 @@ class ScriptParser {
     MUSTER_ASSIGN_OR_RETURN(config.avoid_for, fields.Duration("avoid_for", config.avoid_for));
     MUSTER_ASSIGN_OR_RETURN(config.waiting_requests_max,
                             fields.Int("waiting_max", 2'000'000, 0, 2'000'000));
+    MUSTER_ASSIGN_OR_RETURN(config.waiting_per_tenant_max,
+                            fields.Int("waiting_per_tenant_max", 1'000'000, 0, 2'000'000));
     MUSTER_ASSIGN_OR_RETURN(config.overtaken_max, fields.Int("overtaken_max", 64, 0, 1'000'000));
     MUSTER_ASSIGN_OR_RETURN(config.reservation_after,
                             fields.Duration("reservation_after", config.reservation_after));
