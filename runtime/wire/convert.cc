@@ -264,6 +264,7 @@ absl::StatusOr<sched::RequestSpec> FromProto(const v1::RequestSpec& proto, std::
     spec.expected_duration = absl::Nanoseconds(proto.expected_duration_ns());
   }
   spec.preemptible = !proto.not_preemptible();
+  spec.avoid.assign(proto.avoid().begin(), proto.avoid().end());
   MUSTER_RETURN_IF_ERROR(sched::Validate(spec));
   return spec;
 }
@@ -289,6 +290,7 @@ v1::RequestSpec ToProto(const sched::RequestSpec& spec) {
     proto.set_expected_duration_ns(absl::ToInt64Nanoseconds(spec.expected_duration));
   }
   proto.set_not_preemptible(!spec.preemptible);
+  for (const std::string& node : spec.avoid) proto.add_avoid(ToUtf8(node));
   return proto;
 }
 
