@@ -26,8 +26,8 @@ absl::Status Bad(absl::string_view field, int64_t value, absl::string_view allow
 
 using NamedAmounts = google::protobuf::RepeatedPtrField<v1::NamedAmount>;
 
-absl::StatusOr<absl::btree_map<std::string, int64_t>> CustomFromProto(const NamedAmounts& amounts) {
-  absl::btree_map<std::string, int64_t> custom;
+absl::StatusOr<sched::CustomAmounts> CustomFromProto(const NamedAmounts& amounts) {
+  sched::CustomAmounts custom;
   for (const v1::NamedAmount& amount : amounts) {
     if (!custom.emplace(amount.name(), amount.amount()).second) {
       return absl::InvalidArgumentError(
