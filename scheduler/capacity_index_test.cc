@@ -130,7 +130,7 @@ class IndexedCluster {
     bool ever = false;
     for (Node* node : cluster_.nodes()) {
       if (!selector.Matches(node->labels)) continue;
-      ever = ever || node->empty.Fits(needs);
+      ever = ever || node->empty().Fits(needs);
       if (node->usable() && node->free.Fits(needs)) expected.insert(node);
     }
     ASSERT_EQ(seen.size(), expected.size());

@@ -42,7 +42,8 @@ class Cluster {
   Node* AddNode(NodeId id, const std::string& name, const Labels& labels,
                 const NodeResources& total);
   void Relabel(Node* node, const Labels& labels);
-  void RemoveNode(Node* node);  // Remembered as lost.
+  void CountQuarantined(Node* node);  // Another number of its devices is out.
+  void RemoveNode(Node* node);        // Remembered as lost.
   const std::vector<Node*>& nodes() const {
     return sorted_;
   }                                     // In order of id, lost ones left out.

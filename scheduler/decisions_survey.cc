@@ -72,7 +72,7 @@ void Scheduler::Impl::SurveyBefore(const SchedulingClass& of, const Room& room) 
     for (const Node* node : cluster_.nodes()) {
       if (!SelectorIndex::Selected(*node, of.selectors[choice])) continue;
       ++tried.matching;
-      if (!node->empty.Fits(needs)) {
+      if (!node->empty().Fits(needs)) {
         ++tried.too_small;
       } else if (!node->usable()) {
         ++tried.away;

@@ -14,7 +14,7 @@ namespace muster::sched {
 namespace {
 
 const Capacity* FreeNow(const Node& node) { return node.usable() ? &node.free : nullptr; }
-const Capacity* FreeEver(const Node& node) { return &node.empty; }
+const Capacity* FreeEver(const Node& node) { return &node.empty(); }
 
 Survivors SurvivorsOf(const Request& group, const Cluster& cluster) {
   Survivors survivors{.shape = group.shape};
@@ -217,6 +217,7 @@ std::optional<Scheduler::Impl::InsideRoom> Scheduler::Impl::FindInside(const Sch
       const Node& node = *cluster_.FindNode(held.placement.node);
       // Set aside or not: what the bundle holds is its own.
       if (!node.reachable || node.draining) continue;
+      if (!node.quarantined.empty() && MustLeave(node, {group->id, bundle})) continue;
       if (!SelectorIndex::Selected(node, of.selectors[choice])) continue;
       const auto room = rooms_.find({group->id, bundle});
       const Capacity left = room == rooms_.end() ? WholeRoom(*group, bundle) : room->second.left;
@@ -307,7 +308,10 @@ void Scheduler::Impl::EndInside(Request& child, int number) {
   room.left.Give(bundle.placement.resources, bundle.placement.devices);
   if (bundle.blocked) room.left.AddCpus(-bundle.placement.resources.cpus);
   room.children.erase(lease);
-  cluster_.FindNode(bundle.placement.node)->leases.erase(lease);
+  leaving_.Forget(lease);
+  Node& node = *cluster_.FindNode(bundle.placement.node);
+  node.leases.erase(lease);
+  NoteEmptied(node);
   bundle.state = Bundle::State::kEnded;
   if (room.children.empty()) {
     rooms_.erase(key);
@@ -315,6 +319,7 @@ void Scheduler::Impl::EndInside(Request& child, int number) {
       EndBundle(group, key.second);
       return FinishClosing(group);
     }
+    LeaveIfEmpty(group, key.second);
   }
   WakeInside(group.id);
 }

@@ -23,6 +23,7 @@ void Scheduler::Impl::Step(const Event& event, std::vector<Action>& actions) {
   Settle();
   std::visit([this](const auto& what) { On(what); }, event.what);
   Settle();
+  SayEmpty();
   leaving_.RevokeDue(now_, *actions_);  // Last: what this event ended needs none.
   RecordRest(first_action);
   if (config_.placement == PlacementPolicy::kBestFit) {
@@ -91,6 +92,8 @@ void Scheduler::Impl::On(const NodeJoined& event) {
   for (const HeldLease& held : event.held) {
     if (held.spec->inside) Adopt(held, *node);
   }
+  if (event.drain) Drain(*node, *event.drain);
+  for (const DeviceHealth& health : event.unhealthy) SetHealth(*node, health);
   Grew(*node);
 }
 
@@ -115,16 +118,6 @@ void Scheduler::Impl::On(const NodeReachable& event) {
   if (!event.reachable) DropHoldsOn(*node);
   cluster_.topology().Update(*node);
   Grew(*node);
-}
-
-void Scheduler::Impl::On(const NodeDraining& event) {
-  Node* const node = cluster_.FindNode(event.node);
-  if (node == nullptr) return;
-  ReservedNodeChanged(*node);
-  node->draining = true;
-  cluster_.topology().Update(*node);
-  node->deadline = event.deadline;
-  DropHoldsOn(*node);
 }
 
 void Scheduler::Impl::On(const NodeLost& event) {
@@ -180,6 +173,20 @@ void Scheduler::Impl::On(const Requested& event) {
     if (const absl::Status status = Validate(*event.spec); !status.ok()) {
       actions_->push_back(
           Rejected{.request = event.request, .reason = std::string(status.message())});
+      return;
+    }
+  }
+  if (waiting_ >= config_.waiting_per_tenant_max) {  // Else nobody can have reached it.
+    for (const Tenant* tenant : tenants_.InOrder()) {
+      if (tenant->name != event.spec->tenant || tenant->waiting < config_.waiting_per_tenant_max) {
+        continue;
+      }
+      actions_->push_back(Rejected{
+          .request = event.request,
+          .reason = absl::StrCat(
+              tenant->waiting, " requests of ",
+              tenant->name.empty() ? "the default tenant" : absl::StrCat("tenant ", tenant->name),
+              " wait already, which is the most allowed for one; try again later")});
       return;
     }
   }
@@ -336,6 +343,7 @@ void Scheduler::Impl::Enqueue(Request& request) {
   SchedulingClass& of = *request.of;
   of.Push(&request);
   ++waiting_;
+  ++of.tenant->waiting;
   RefreshFeasible(of);
   of.OpenByTime(now_);  // Choices without `after` are open from the start.
   // Those before it may wait for what is kept for them already: there may be victims for it too.
@@ -349,6 +357,7 @@ void Scheduler::Impl::Enqueue(Request& request) {
 void Scheduler::Impl::Dequeue(Request& request) {
   request.of->Erase(&request);
   --waiting_;
+  --request.of->tenant->waiting;
   Reindex(*request.of);
 }
 
@@ -364,6 +373,7 @@ void Scheduler::Impl::EndBundle(Request& request, int number) {
   leaving_.Forget({request.id, number});
   Charge(request, bundle.placement, -1);
   bundle.state = Bundle::State::kEnded;
+  NoteEmptied(node);
   cluster_.topology().Update(node);
   Grew(node);
 }

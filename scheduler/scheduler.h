@@ -27,7 +27,10 @@
 //     lowest on ties);
 //   - node affinity and avoidance of nodes that failed: see placement_constraints.h;
 //   - draining and unreachable nodes get nothing new, and count as existing: nothing is infeasible
-//   for their absence;
+//   for their absence; devices in quarantine count as not there, since they come back only once
+//   they are mended;
+//   - what must leave a node or a device is told, and revoked at the deadline: NodeDraining and
+//   DeviceHealth in events.h;
 //   - a change of labels leaves what runs where it is.
 //
 // Cost, in plain order (no quotas, holds or preemption in play): a request, its choices times the
@@ -57,7 +60,8 @@ namespace muster::sched {
 const std::vector<std::string>& DefaultHierarchy();
 
 struct SchedulerConfig {
-  int64_t waiting_requests_max = 2'000'000;  // Reaching it is Rejected.
+  int64_t waiting_requests_max = 2'000'000;    // Reaching it is Rejected.
+  int64_t waiting_per_tenant_max = 1'000'000;  // As well.
   // How long the cluster's nodes are given to come (back) before "infeasible" is said to anyone;
   // counted from `start`. A restarted head uses it.
   absl::Time start = absl::InfinitePast();
@@ -77,6 +81,8 @@ struct SchedulerConfig {
   // How long a request waits for room on other nodes than those it avoids, where others could ever
   // hold it.
   absl::Duration avoid_for = absl::Seconds(10);
+  // From the Notice to the end of what holds a device that came into quarantine.
+  absl::Duration quarantine_grace = absl::Seconds(30);
   int lost_nodes_kept = 100;    // In Nodes(), the newest.
   int idle_classes_kept = 256;  // Classes without requests whose matching nodes stay known.
   int decisions_kept = 4096;    // The newest; see decisions.h.

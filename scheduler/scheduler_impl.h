@@ -90,6 +90,7 @@ class Scheduler::Impl {
   absl::Status LoadClasses(const Snapshot& snapshot);
   absl::Status LoadRequest(const SnapshotRequest& from);
   absl::Status LoadHold(const SnapshotHold& from);
+  absl::Status LoadQuarantine(const SnapshotNode& from);
   absl::Status LoadReservation(const SnapshotReservation& from);
   absl::Status LoadInside(Request& request, int number, Node& node);
   absl::Status LoadBundle(const SnapshotBundle& from, Request& request, int number);
@@ -98,6 +99,7 @@ class Scheduler::Impl {
   void On(const NodeChanged& event);
   void On(const NodeReachable& event);
   void On(const NodeDraining& event);
+  void On(const DeviceHealth& event);
   void On(const NodeLost& event);
   void On(const Requested& event);
   void On(const RequestCancelled& event);
@@ -269,6 +271,21 @@ class Scheduler::Impl {
     return !reservation_.nodes.empty() && !(KeyOf(*Find(reservation_.group)) < key);
   }
 
+  // --- What must leave a node (drain.cc, quarantine.cc) ---
+  void Drain(Node& node, const NodeDraining& event);
+  void SetHealth(Node& node, const DeviceHealth& event);
+  void ApplyQuarantine(Node& node);  // Once node.quarantined has changed.
+  // The Notice that the state of its node and devices gives the lease; nullopt: it may stay.
+  std::optional<Notice> MustLeave(const Node& node, LeaseId lease) const;
+  void TellLeases(Node& node);  // All of the node, anew.
+  void TellLease(const Node& node, LeaseId lease);
+  // The reason that it was told for is over: others may hold.
+  void Spare(LeaseId lease);
+  // A bundle of a placement group, where it must leave and nothing runs inside.
+  void LeaveIfEmpty(Request& group, int bundle);
+  void NoteEmptied(const Node& node);
+  void SayEmpty();
+
   // --- Requests ---
   Request* Find(RequestId id) const;
   static Bundle* Running(Request* request, int bundle);  // Null: there is no such lease.
@@ -308,7 +325,8 @@ class Scheduler::Impl {
   absl::btree_map<WaitingKey, SchedulingClass*> ready_;
   absl::btree_map<std::pair<absl::Time, uint64_t>, SchedulingClass*> timers_;
   absl::btree_set<std::pair<absl::Time, RequestId>> adoptions_;
-  Leaving leaving_;  // Leases that have a Notice.
+  Leaving leaving_;              // Leases that have a Notice.
+  std::vector<NodeId> emptied_;  // In this Step(): draining nodes whose last lease ended.
 
   Tenants tenants_;
   Quotas quotas_;

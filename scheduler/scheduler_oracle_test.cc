@@ -59,8 +59,17 @@ struct SlowNode {
   int64_t cpus = 0;
   int64_t memory = 0;
   int64_t license = 0;
-  std::vector<int64_t> devices{};  // Free.
-  std::vector<int64_t> total{};    // CPUs, memory, license, devices.
+  std::vector<int64_t> devices{};   // Free.
+  std::vector<int64_t> total{};     // CPUs, memory, license, devices.
+  std::map<int, absl::Time> out{};  // Devices in quarantine, and when they are to be left.
+  std::optional<absl::Time> drain_by{};
+  bool said_empty = false;
+
+  std::vector<int64_t> Seen() const {  // Of devices, by what is new.
+    std::vector<int64_t> seen = devices;
+    for (const auto& [device, leave_by] : out) seen[device] = 0;
+    return seen;
+  }
 
   SlowNode Emptied() const {
     SlowNode node = *this;
@@ -79,12 +88,13 @@ struct SlowNode {
     if (custom != needs.custom.end() && custom->second > license) return std::nullopt;
     GpuShares shares;
     if (needs.gpus == 0) return shares;
-    const int count = static_cast<int>(devices.size());
+    const std::vector<int64_t> seen = Seen();
+    const int count = static_cast<int>(seen.size());
     if (needs.gpus < kUnit) {
       int best = -1;
       for (int d = count - 1; d >= 0; --d) {
-        if (devices[d] < needs.gpus) continue;
-        if (best < 0 || (emptiest ? devices[d] >= devices[best] : devices[d] <= devices[best])) {
+        if (seen[d] < needs.gpus) continue;
+        if (best < 0 || (emptiest ? seen[d] >= seen[best] : seen[d] <= seen[best])) {
           best = d;
         }
       }
@@ -93,7 +103,7 @@ struct SlowNode {
       return shares;
     }
     for (int d = 0; d < count; ++d) {
-      if (devices[d] == kUnit && static_cast<int64_t>(shares.size()) * kUnit < needs.gpus) {
+      if (seen[d] == kUnit && static_cast<int64_t>(shares.size()) * kUnit < needs.gpus) {
         shares.push_back({d, kUnit});
       }
     }
@@ -121,6 +131,8 @@ struct SlowRequest {
     bool running = false;
     bool blocked = false;
     Placement placement{};
+    std::optional<Notice> told{};
+    bool revoked = false;
   };
   std::vector<Lease> leases{};
 };
@@ -198,7 +210,7 @@ class SlowPacking {
       typical.memory_bytes = (shape.typical_memory / shape.typical_count) << 20;
       int64_t useless = 0;
       const bool room = Accepts(kinds, node) && node.Fit(typical).has_value();
-      for (const int64_t device : node.devices) {
+      for (const int64_t device : node.Seen()) {
         if (!room || device < std::min(gpus, kUnit)) useless += device;
       }
       waste += Weight(key, shape) * 65536 / sum * useless;
@@ -248,6 +260,8 @@ class Oracle {
     Settle();
     std::visit([&](const auto& what) { On(what, texts); }, event.what);
     Settle();
+    SayEmpty();
+    RevokeDue();
     return actions_;
   }
 
@@ -256,6 +270,11 @@ class Oracle {
     bool waits = false;
     std::set<std::string> classes;
     for (const SlowRequest& r : requests_) {
+      for (const SlowRequest::Lease& lease : r.leases) {
+        if (lease.running && lease.told && !lease.revoked) {
+          due = std::min(due, *lease.told->deadline);
+        }
+      }
       if (!r.leases.empty()) continue;
       waits = true;
       // Only the oldest of a class is looked at.
@@ -292,7 +311,93 @@ class Oracle {
     if (nodes_.count(e.node.value) > 0) nodes_[e.node.value].usable_link = e.reachable;
   }
   void On(const NodeDraining& e, const Texts&) {
-    if (nodes_.count(e.node.value) > 0) nodes_[e.node.value].draining = true;
+    if (nodes_.count(e.node.value) == 0) return;
+    SlowNode& node = nodes_[e.node.value];
+    if (!node.draining && !e.draining) return;
+    node.draining = e.draining;
+    node.drain_by = e.draining ? e.deadline : std::nullopt;
+    if (!e.draining) node.said_empty = false;
+    Tell(node);
+  }
+  void On(const DeviceHealth& e, const Texts&) {
+    if (nodes_.count(e.node.value) == 0) return;
+    SlowNode& node = nodes_[e.node.value];
+    if (e.device < 0 || e.device >= static_cast<int>(node.devices.size())) return;
+    if (e.healthy) {
+      node.out.erase(e.device);
+    } else {
+      node.out.emplace(e.device, now_ + SchedulerConfig().quarantine_grace);
+    }
+    Tell(node);
+  }
+
+  // --- Who must leave, found anew from the nodes each time ---
+  static std::optional<Notice> Wanted(const SlowNode& node, const SlowRequest::Lease& lease) {
+    std::optional<Notice> notice;
+    if (node.draining && node.drain_by) {
+      notice = Notice{.reason = LeavingReason::kDraining,
+                      .deadline = node.drain_by,
+                      .why = absl::StrCat("node ", node.name, " is draining")};
+    }
+    for (const auto& [device, leave_by] : node.out) {
+      for (const GpuShare share : lease.placement.devices) {
+        if (share.device != device || (notice && *notice->deadline <= leave_by)) continue;
+        notice = Notice{
+            .reason = LeavingReason::kUnhealthy,
+            .deadline = leave_by,
+            .why = absl::StrCat("GPU ", device, " of node ", node.name, " is in quarantine")};
+      }
+    }
+    return notice;
+  }
+  std::map<std::pair<uint64_t, int>, SlowRequest::Lease*> LeasesIn(const SlowNode* node) {
+    std::map<std::pair<uint64_t, int>, SlowRequest::Lease*> leases;
+    for (SlowRequest& r : requests_) {
+      for (size_t b = 0; b < r.leases.size(); ++b) {
+        const bool there = node == nullptr || r.leases[b].placement.node.value == node->id;
+        if (r.leases[b].running && there) leases[{r.id, static_cast<int>(b)}] = &r.leases[b];
+      }
+    }
+    return leases;
+  }
+  void Tell(const SlowNode& node) {
+    for (const auto& [key, lease] : LeasesIn(&node)) {
+      std::optional<Notice> notice = Wanted(node, *lease);
+      if (lease->revoked || (!notice && !lease->told)) continue;
+      if (!notice) {
+        lease->told.reset();
+        actions_.push_back(NoticeWithdrawn{.request = {key.first}, .bundle = key.second});
+        continue;
+      }
+      notice->request = {key.first};
+      notice->bundle = key.second;
+      const bool same = lease->told && lease->told->deadline == notice->deadline &&
+                        lease->told->reason == notice->reason;
+      if (same) continue;
+      lease->told = notice;
+      actions_.push_back(*notice);
+    }
+  }
+  void SayEmpty() {
+    for (auto& [id, node] : nodes_) {
+      if (!node.draining || node.said_empty || !LeasesIn(&node).empty()) continue;
+      node.said_empty = true;
+      actions_.push_back(NodeEmpty{.node = {id}});
+    }
+  }
+  void RevokeDue() {
+    std::map<std::tuple<absl::Time, uint64_t, int>, SlowRequest::Lease*> due;
+    for (const auto& [key, lease] : LeasesIn(nullptr)) {
+      if (!lease->told || lease->revoked || *lease->told->deadline > now_) continue;
+      due[{*lease->told->deadline, key.first, key.second}] = lease;
+    }
+    for (const auto& [key, lease] : due) {
+      lease->revoked = true;
+      actions_.push_back(Revoke{.request = lease->told->request,
+                                .bundle = lease->told->bundle,
+                                .reason = lease->told->reason,
+                                .why = lease->told->why});
+    }
   }
   void On(const NodeLost& e, const Texts&) {
     if (nodes_.count(e.node.value) == 0) return;
@@ -422,8 +527,9 @@ class Oracle {
         int64_t left = 0;
         if (needs.gpus > 0 && needs.gpus < kUnit) left = node.devices[(*shares)[0].device];
         int64_t free = 0;
-        for (const int64_t device : node.devices) free += device;
-        const int64_t whole = std::count(node.devices.begin(), node.devices.end(), kUnit);
+        const std::vector<int64_t> seen = node.Seen();
+        for (const int64_t device : seen) free += device;
+        const int64_t whole = std::count(seen.begin(), seen.end(), kUnit);
         std::vector<int64_t> parts = {free, whole, SlowCpuStep(node.cpus),
                                       SlowMemoryStep(node.memory)};
         int64_t first = needs.gpus == 0 && !node.devices.empty() ? 1 : 0;
@@ -431,7 +537,7 @@ class Oracle {
           for (int64_t& part : parts) part = -part;
           if (needs.gpus > 0) first = static_cast<int64_t>(node.devices.size()) * kUnit - free;
           // In use of the device that the share goes to.
-          left = left > 0 ? kUnit - node.devices[(*node.Fit(needs, true))[0].device] : 0;
+          left = left > 0 ? kUnit - seen[(*node.Fit(needs, true))[0].device] : 0;
         } else if (PolicyOf(r) == PlacementPolicy::kPack && needs.gpus > 0) {
           first = packing_.Cost(needs, node, nodes);
         }
@@ -632,6 +738,7 @@ class World {
     for (int i = 0; i < specs; ++i) specs_.push_back(RandomSpec());
     gpu_nodes_ = !chance_.OneIn(4);
     loses_nodes_ = !chance_.OneIn(3);
+    quarantines_ = chance_.OneIn(2);
   }
 
   Chance& chance() { return chance_; }
@@ -650,7 +757,7 @@ class World {
     return labels;
   }
 
-  std::pair<Event, Texts> Next(const Oracle& oracle) {
+  std::pair<Event, Texts> Next(const Oracle& oracle, absl::Time now) {
     Event event;
     Texts texts;
     const uint64_t request = 1 + chance_.Next() % next_request_;
@@ -678,7 +785,15 @@ class World {
         break;
       case 4:
         if (loses_nodes_ && chance_.OneIn(3)) {
-          event.what = NodeDraining{.node = {node}};
+          NodeDraining drain{.node = {node}, .draining = !chance_.OneIn(3)};
+          if (drain.draining && chance_.OneIn(2)) {
+            drain.deadline = now + absl::Seconds(chance_.Below(30));
+          }
+          event.what = drain;
+        } else if (quarantines_ && chance_.OneIn(2)) {
+          event.what = DeviceHealth{.node = {node},
+                                    .device = chance_.Below(4) - (chance_.OneIn(20) ? 1 : 0),
+                                    .healthy = chance_.OneIn(3)};
         } else if (loses_nodes_ && chance_.OneIn(2)) {
           event.what = NodeLost{.node = {node}};
         } else {
@@ -790,6 +905,7 @@ class World {
   bool gpu_nodes_ = true;
   bool loses_nodes_ = true;
   bool avoids_ = false;
+  bool quarantines_ = false;
   uint64_t next_request_ = 1;
   uint64_t next_node_ = 1;
 };
@@ -859,7 +975,7 @@ void CompareWithTheSlowVersion(uint64_t seed) {
   absl::Time now = start;
   std::string history;
   for (int step = 0; step < kCasesPerSeed; ++step) {
-    auto [event, texts] = world.Next(oracle);
+    auto [event, texts] = world.Next(oracle, now);
     if (world.chance().OneIn(3)) now += absl::Seconds(world.chance().Below(8));
     // Mostly the shell ticks in time; sometimes it is late.
     if (!world.chance().OneIn(4) && scheduler.NextTick() < now) {

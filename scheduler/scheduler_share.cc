@@ -102,7 +102,7 @@ uint64_t Scheduler::Impl::ClosedChoices(const SchedulingClass& of, int open, boo
     const bool any =
         std::any_of(cluster_.nodes().begin(), cluster_.nodes().end(), [&](const Node* node) {
           return node->closed == 0 && MayUse(of.spec, *node) &&
-                 SelectorIndex::Selected(*node, of.selectors[choice]) && node->empty.Fits(needs);
+                 SelectorIndex::Selected(*node, of.selectors[choice]) && node->empty().Fits(needs);
         });
     if (!any) bits |= uint64_t{1} << choice;
   }
@@ -226,7 +226,7 @@ void Scheduler::Impl::DropHold(uint64_t id, bool spare_victims) {
     const Leaving::Entry* const told = leaving_.Find(lease);
     if (victim == nullptr || told == nullptr || told->revoked) continue;
     if (victim->Has(Bundle::State::kEnded) || told->notice.reason != hold.reason) continue;
-    leaving_.Forget(lease);
+    Spare(lease);
   }
 }
 
@@ -469,9 +469,7 @@ std::vector<TenantView> Scheduler::Impl::TenantViews() const {
                     .share = tenants_.ShareOf(*tenant),
                     .used = tenant->used,
                     .leases = tenant->leases};
-    for (const auto& [key, of] : order_) {
-      if (of->tenant == tenant) view.waiting += of->waiting;
-    }
+    view.waiting = tenant->waiting;
     views.push_back(std::move(view));
   }
   return views;
@@ -605,7 +603,10 @@ void Scheduler::Impl::CheckSharing() const {
   MUSTER_CHECK(totals.cpus == tenants_.totals().cpus);
   MUSTER_CHECK(totals.gpus == tenants_.totals().gpus);
   MUSTER_CHECK(totals.memory_bytes == tenants_.totals().memory_bytes);
+  absl::btree_map<const Tenant*, int64_t> waiting;
+  for (const auto& [key, of] : order_) waiting[of->tenant] += of->waiting;
   for (const Tenant* tenant : tenants_.InOrder()) {
+    MUSTER_CHECK(tenant->waiting == waiting[tenant]);
     MUSTER_CHECK(tenant->used == used[tenant->name]);
     MUSTER_CHECK(tenant->leases == leases[tenant->name]);
     leases.erase(tenant->name);

@@ -22,7 +22,10 @@ SnapshotNode NodeOf(const Node& node) {
           .total = node.total,
           .reachable = node.reachable,
           .draining = node.draining,
-          .deadline = node.deadline};
+          .deadline = node.deadline,
+          .drain_reason = node.drain_reason,
+          .said_empty = node.said_empty,
+          .quarantined = node.View().quarantined};
 }
 
 SnapshotBundle BundleOf(const Bundle& bundle) {
@@ -187,6 +190,8 @@ absl::Status Scheduler::Impl::Load(const Snapshot& snapshot, std::vector<Action>
     node->reachable = from.reachable;
     node->draining = from.draining;
     node->deadline = from.deadline;
+    node->drain_reason = from.drain_reason;
+    node->said_empty = from.said_empty;
   }
   for (const NodeView& view : snapshot.lost_nodes) cluster_.RestoreLost(view);
 
@@ -197,6 +202,7 @@ absl::Status Scheduler::Impl::Load(const Snapshot& snapshot, std::vector<Action>
     }
     MUSTER_RETURN_IF_ERROR(LoadRequest(from));
   }
+  for (const SnapshotNode& from : snapshot.nodes) MUSTER_RETURN_IF_ERROR(LoadQuarantine(from));
   next_arrival_ = snapshot.next_arrival;
   for (const auto& [id, of] : cluster_.classes()) {
     if (of->idle_since && *of->idle_since >= snapshot.next_idle) {
@@ -236,6 +242,25 @@ absl::Status Scheduler::Impl::Load(const Snapshot& snapshot, std::vector<Action>
   // Nothing follows from this where nothing was edited.
   look_at_all_ = true;
   Step({.at = now_, .what = Tick{}}, actions);
+  return absl::OkStatus();
+}
+
+// After what its devices hold, which may be on those.
+absl::Status Scheduler::Impl::LoadQuarantine(const SnapshotNode& from) {
+  if (from.quarantined.empty()) return absl::OkStatus();
+  Node& node = *cluster_.FindNode(from.node);
+  for (const QuarantineView& out : from.quarantined) {
+    const int last = node.quarantined.empty() ? -1 : node.quarantined.back().device;
+    if (out.device <= last || out.device >= node.total.gpu_devices) {
+      return Wrong("node ", node.name, ": GPU ", out.device,
+                   " is in quarantine; its GPUs are numbered from 0 to ",
+                   node.total.gpu_devices - 1, ", in order");
+    }
+    node.quarantined.push_back(
+        {.device = out.device, .reason = out.reason, .leave_by = out.leave_by});
+    node.free.SetDeviceOut(out.device, true);
+  }
+  ApplyQuarantine(node);
   return absl::OkStatus();
 }
 
@@ -319,6 +344,7 @@ absl::Status Scheduler::Impl::LoadRequest(const SnapshotRequest& from) {
     if (from.adopt_by) return Wrong(name, ": adopt_by, but it has no bundle");
     request.of->Push(&request);
     ++waiting_;
+    ++request.of->tenant->waiting;
     return absl::OkStatus();
   }
   if (config_.sharing.time_slice != absl::InfiniteDuration()) {

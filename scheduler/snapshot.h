@@ -34,6 +34,9 @@ struct SnapshotNode {
   bool reachable = true;
   bool draining = false;
   std::optional<absl::Time> deadline{};  // Draining.
+  std::string drain_reason{};
+  bool said_empty = false;
+  std::vector<QuarantineView> quarantined{};  // In order of device.
 };
 
 // Classes are numbered in the order in which they came up; that order is that of some actions.

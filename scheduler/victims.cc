@@ -131,7 +131,7 @@ std::optional<Taking> VictimSearch::FindForOne(const SchedulingClass& of, int op
     for (int choice = 0; choice < open; ++choice) {
       if (!Takes(of, choice, *node)) continue;
       const Resources& needs = of.spec.choices[choice].resources;
-      if (!node->empty.Fits(needs)) continue;
+      if (!node->empty().Fits(needs)) continue;
       if (!candidates) candidates = CandidatesOn(*node);
       const auto victims = LeastOn(*node, needs, *candidates);
       if (!victims) continue;
@@ -160,7 +160,7 @@ std::optional<Taking> VictimSearch::FindForGroup(const SchedulingClass& of, int 
   absl::btree_map<RequestId, Candidate> known;
   for (Node* node : nodes) {
     if (!node->usable()) continue;
-    const Filling most = Fill(of, open, *node, node->empty, of.spec.bundles);
+    const Filling most = Fill(of, open, *node, node->empty(), of.spec.bundles);
     if (most.bundles == 0) continue;
     places.push_back({.node = node, .room = rules_.room(*node)});
     for (const Candidate& candidate : CandidatesOn(*node)) {

@@ -46,6 +46,17 @@ int RunHead(const std::vector<std::string>& given) {
                   {0, 1'000'000}, &options.overtaken_max);
   arguments.Duration("--reservation-after", "TIME", "or how long it has waited (default 1m)",
                      &options.reservation_after);
+  int waiting_max = 2'000'000;
+  int waiting_per_tenant_max = 1'000'000;
+  arguments.Whole("--waiting-max", "N",
+                  "requests that may wait; others are rejected (default 2000000)", {0, 100'000'000},
+                  &waiting_max);
+  arguments.Whole("--waiting-per-tenant-max", "N", "of one tenant (default 1000000)",
+                  {0, 100'000'000}, &waiting_per_tenant_max);
+  arguments.Duration("--quarantine-grace", "TIME",
+                     "from the notice to the end of work on a GPU that comes into quarantine "
+                     "(default 30s)",
+                     &options.quarantine_grace);
   HistoryOptions history;
   AddHistoryOptions(arguments, &history);
   SharingOptions sharing;
@@ -60,6 +71,8 @@ int RunHead(const std::vector<std::string>& given) {
     }
     options.hierarchy.emplace_back(label);
   }
+  options.waiting_requests_max = waiting_max;
+  options.waiting_per_tenant_max = waiting_per_tenant_max;
   if (options.node_timeout < absl::Seconds(1))
     return arguments.Wrong("--node-timeout: must be 1s or more");
   if (absl::Status status = Apply(sharing, options); !status.ok())

@@ -267,6 +267,7 @@ absl::StatusOr<sched::RequestSpec> FromProto(const v1::RequestSpec& proto, std::
   if (!proto.placement().empty()) {
     MUSTER_ASSIGN_OR_RETURN(spec.placement, sched::ParsePlacementPolicy(proto.placement()));
   }
+  spec.avoid.assign(proto.avoid().begin(), proto.avoid().end());
   MUSTER_RETURN_IF_ERROR(sched::Validate(spec));
   return spec;
 }
@@ -293,6 +294,7 @@ v1::RequestSpec ToProto(const sched::RequestSpec& spec) {
   }
   proto.set_not_preemptible(!spec.preemptible);
   if (spec.placement) proto.set_placement(sched::ToString(*spec.placement));
+  for (const std::string& node : spec.avoid) proto.add_avoid(ToUtf8(node));
   return proto;
 }
 

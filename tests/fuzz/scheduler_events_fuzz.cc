@@ -112,8 +112,16 @@ decltype(Event::what) SomeEvent(Bytes& bytes) {
       return NodeChanged{.node = node, .labels = SomeLabels(bytes)};
     case 2:
       return NodeReachable{.node = node, .reachable = bytes.Below(2) == 1};
-    case 3:
-      return NodeDraining{.node = node};
+    case 3: {
+      NodeDraining drain{.node = node, .draining = bytes.Below(3) > 0};
+      if (bytes.Below(2) == 1) {
+        drain.deadline = absl::UnixEpoch() + absl::Seconds(int64_t{bytes.Below(60)});
+      }
+      if (bytes.Below(2) == 1) return drain;
+      return DeviceHealth{.node = node,
+                          .device = static_cast<int>(bytes.Below(5)) - 1,
+                          .healthy = bytes.Below(2) == 1};
+    }
     case 4:
       return NodeLost{.node = node};
     case 5:

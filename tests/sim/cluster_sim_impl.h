@@ -413,6 +413,8 @@ class ClusterSim {
 
   void ScheduleFault();
 
+  bool Control(const WorkerPtr& worker, v1::ControlNodeRequest request);
+  void UndoControl(const WorkerPtr& worker);
   void Fault(uint64_t which);
 
   const SimOptions options_;

@@ -103,6 +103,7 @@ SimPlan DrawPlan(Prng& prng) {
   plan.worker_crash = prng.Percent(50);
   plan.worker_freeze = prng.Percent(50);
   plan.worker_drain = prng.Percent(30);
+  plan.operators = prng.Percent(30);
   plan.executor_crash = prng.Percent(60);
   plan.head_crash = prng.Percent(50);
   plan.start_failure = prng.Percent(30);
@@ -120,11 +121,12 @@ std::string SimPlan::ToString() const {
       sharing.preemption ? ", preemption" : "",
       sharing.time_slice != absl::InfiniteDuration() ? ", time slices" : "", "; faults:");
   const std::pair<bool, const char*> faults[] = {
-      {link_loss, "link_loss"},       {delay_spikes, "delay_spikes"},
-      {data_loss, "data_loss"},       {driver_crash, "driver_crash"},
-      {worker_crash, "worker_crash"}, {worker_freeze, "worker_freeze"},
-      {worker_drain, "worker_drain"}, {executor_crash, "executor_crash"},
-      {head_crash, "head_crash"},     {start_failure, "start_failure"}};
+      {link_loss, "link_loss"},           {delay_spikes, "delay_spikes"},
+      {data_loss, "data_loss"},           {driver_crash, "driver_crash"},
+      {worker_crash, "worker_crash"},     {worker_freeze, "worker_freeze"},
+      {worker_drain, "worker_drain"},     {operators, "operators"},
+      {executor_crash, "executor_crash"}, {head_crash, "head_crash"},
+      {start_failure, "start_failure"}};
   for (const auto& [on, name] : faults) {
     if (on) absl::StrAppend(&text, " ", name);
   }
