@@ -305,7 +305,10 @@ void Scheduler::Impl::EndInside(Request& child, int number) {
   const LeaseId key{group.id, bundle.inside};
   BundleRoom& room = rooms_.at(key);
   room.left.Give(bundle.placement.resources, bundle.placement.devices);
-  if (bundle.blocked) room.left.AddCpus(-bundle.placement.resources.cpus);
+  if (bundle.blocked) {
+    room.left.AddCpus(-bundle.placement.resources.cpus);
+    CountBlocked(child.of->spec, -1);
+  }
   room.children.erase(lease);
   cluster_.FindNode(bundle.placement.node)->leases.erase(lease);
   bundle.state = Bundle::State::kEnded;

@@ -150,6 +150,12 @@ class Scheduler::Impl {
   // The lease at `placement` begins (+1) or ends (-1).
   void Charge(const Request& request, const Placement& placement, int64_t sign);
   void ChargeAgain(const Node& node, int64_t sign);  // All quotas, for all leases of a node.
+  void CountBlocked(const RequestSpec& spec, int64_t sign);
+  void SpareBlocked(LeaseId lease);
+  // A lease of its job waits for others: it is held back by nobody.
+  bool IsAwaited(const RequestSpec& spec) const {
+    return !blocked_jobs_.empty() && blocked_jobs_.contains({spec.tenant, spec.job});
+  }
   void FillHolds();
   bool DropSpareHolds();
   void DropHold(uint64_t id, bool spare_victims);
@@ -168,6 +174,7 @@ class Scheduler::Impl {
   std::optional<int64_t> RankFor(const SchedulingClass& of, LeavingReason reason,
                                  const Request& victim) const;
   Capacity RoomFor(const SchedulingClass& of, const Node& node) const;
+  void BeginSlice(const Request& request);  // From when it was granted.
   absl::Time NextSlice() const;
   void ExplainQuotas(const Request& request, Explanation& explanation) const;
   std::vector<std::string> BetweenJobs(const Request& request) const;
@@ -238,6 +245,9 @@ class Scheduler::Impl {
   bool SeesReserved(WaitingKey key) const {
     return !reservation_.nodes.empty() && !(KeyOf(*Find(reservation_.group)) < key);
   }
+  bool SeesReserved(const SchedulingClass& of) const {
+    return SeesReserved(of.key()) || (!reservation_.nodes.empty() && IsAwaited(of.spec));
+  }
 
   // --- Requests ---
   Request* Find(RequestId id) const;
@@ -282,13 +292,15 @@ class Scheduler::Impl {
   Tenants tenants_;
   Quotas quotas_;
   Holds holds_;
-  // With a time slice: what is granted, by when.
+  // With a time slice: what has bundles, by when it was granted.
   absl::btree_set<std::pair<absl::Time, RequestId>> granted_since_;
   absl::btree_map<int, int64_t> preemptible_;  // With preemption: running leases, by priority.
-  bool quota_used_ = false;                    // Since LookAtQuotas(): a quota has less left,
-  bool quota_freed_ = false;                   // or more.
-  bool look_again_ = false;                    // A class is to be tried again in this Settle().
-  bool changed_ = false;  // In this Settle(): something may be placed or taken.
+  // Blocked leases, by tenant and job.
+  absl::btree_map<std::pair<std::string, std::string>, int64_t> blocked_jobs_;
+  bool quota_used_ = false;   // Since LookAtQuotas(): a quota has less left,
+  bool quota_freed_ = false;  // or more.
+  bool look_again_ = false;   // A class is to be tried again in this Settle().
+  bool changed_ = false;      // Since the last Settle(): something may be placed or taken.
   absl::Time recall_looked_at_ = absl::InfinitePast();  // NextSlice() then.
   int takings_left_ = 0;              // Of TakeFor(), in this Settle(): a bound, whatever happens.
   std::vector<Node*> changed_nodes_;  // Since the last Settle(): that grew.

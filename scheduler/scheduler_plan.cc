@@ -72,6 +72,13 @@ void Scheduler::Impl::PlaceByPlan() {
 bool Scheduler::Impl::PlaceHeadWithin(Timeline& plan, SchedulingClass& of) {
   Request& head = *of.head();
   if (of.spec.inside) return PlaceHead(of);  // It takes nothing that is not its group's.
+  if (IsAwaited(of.spec)) {                  // Whatever it puts off.
+    if (!PlaceHead(of)) return false;
+    for (const Bundle& bundle : head.bundles) {
+      plan.Take(bundle.placement.node, bundle.placement.resources, now_, ExpectedDuration(of.spec));
+    }
+    return true;
+  }
   // Where its bundles lie to each other matters, which no plan knows: it does not pass others.
   if (of.shaped()) return SeesReserved(of.key()) && !reservation_.nodes.empty() && PlaceHead(of);
   if (of.spec.bundles > 1) return PlaceGroupWithin(plan, of, head);

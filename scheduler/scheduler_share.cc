@@ -21,6 +21,7 @@ constexpr int kRecallFailuresMax = 8;
 void Scheduler::Impl::On(const TenantSet& event) {
   if (!ValidateTenantName("tenant", event.tenant).ok()) return;
   tenants_.SetWeight(event.tenant, event.weight_milli);
+  changed_ = true;
 }
 
 void Scheduler::Impl::On(const QuotaSet& event) {
@@ -160,14 +161,17 @@ void Scheduler::Impl::PlaceInTurns() {
     }
     DropCandidates();
   }
+  bool held_back = false;  // Strict: what comes after the first that waits.
   while (Request* const next = turns.Next()) {
     SchedulingClass& of = *next->of;
+    if (held_back && !IsAwaited(of.spec)) continue;
     if (strict) of.blocked = false;  // What grew while others blocked it was not noted.
     const bool placed = PlaceHead(of) || PreemptFor(of);
     if (!placed) of.blocked = true;
     Reindex(of);
     if (placed && of.waits()) turns.Put(of.head());
-    if (strict && !placed && !of.quota_limited && of.Feasible()) break;
+    held_back = held_back || (strict && !placed && !of.quota_limited && of.Feasible());
+    if (held_back && blocked_jobs_.empty()) break;
   }
   grown_.clear();
 }
@@ -212,6 +216,7 @@ bool Scheduler::Impl::DropSpareHolds() {
 
 void Scheduler::Impl::DropHold(uint64_t id, bool spare_victims) {
   const auto found = holds_.all().find(id);
+  changed_ = true;  // Its room, and victims that may stay, are there for others.
   Hold hold = std::move(found->second);
   holds_.Remove(id);
   for (HoldPart& part : hold.parts) {
@@ -258,7 +263,45 @@ void Scheduler::Impl::DropHoldsOf(const SchedulingClass& of) {
   for (const uint64_t id : ids) DropHold(id, /*spare_victims=*/true);
 }
 
+// --- Blocked leases ---
+
+void Scheduler::Impl::CountBlocked(const RequestSpec& spec, int64_t sign) {
+  const std::pair<std::string, std::string> job = {spec.tenant, spec.job};
+  int64_t& count = blocked_jobs_[job];
+  count += sign;
+  if (count == 0) blocked_jobs_.erase(job);
+  if (count != 1 || sign < 0) return;
+  for (const auto& [key, of] : order_) {  // They may be placed where they could not.
+    if (of->spec.tenant != spec.tenant || of->spec.job != spec.job) continue;
+    of->blocked = false;
+    Reindex(*of);
+  }
+}
+
+// A recall that waits for the end of the running task could wait for ever.
+void Scheduler::Impl::SpareBlocked(LeaseId lease) {
+  const Leaving::Entry* const told = leaving_.Find(lease);
+  if (told == nullptr || told->notice.reason != LeavingReason::kRecalled || told->notice.deadline) {
+    return;
+  }
+  std::vector<uint64_t> ids;
+  for (const auto& [id, hold] : holds_.all()) {
+    if (hold.reason != LeavingReason::kRecalled) continue;
+    if (std::find(hold.victims.begin(), hold.victims.end(), lease) == hold.victims.end()) continue;
+    ids.push_back(id);
+  }
+  for (const uint64_t id : ids) {
+    LookAgain(*holds_.all().at(id).of);
+    DropHold(id, /*spare_victims=*/true);
+  }
+}
+
 // --- Leases taken for others ---
+
+void Scheduler::Impl::BeginSlice(const Request& request) {
+  if (config_.sharing.time_slice == absl::InfiniteDuration()) return;
+  granted_since_.emplace(request.granted_at(), request.id);
+}
 
 absl::Time Scheduler::Impl::NextSlice() const {
   if (waiting_ == 0 || granted_since_.empty()) return absl::InfiniteFuture();
@@ -345,6 +388,9 @@ std::optional<int64_t> Scheduler::Impl::RankFor(const SchedulingClass& of, Leavi
   }
   if (from.spec.priority > of.spec.priority) return std::nullopt;
   if (victim.granted_at() + config_.sharing.time_slice > now_) return std::nullopt;
+  if (config_.sharing.recall_grace == absl::InfiniteDuration() && victim.HasBlocked()) {
+    return std::nullopt;
+  }
   const int64_t share = tenants_.TurnOf(*from.tenant);
   if (from.tenant != of.tenant && share <= tenants_.TurnOf(*of.tenant)) return std::nullopt;
   return -share;

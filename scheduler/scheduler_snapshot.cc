@@ -290,9 +290,7 @@ absl::Status Scheduler::Impl::LoadRequest(const SnapshotRequest& from) {
     ++waiting_;
     return absl::OkStatus();
   }
-  if (config_.sharing.time_slice != absl::InfiniteDuration()) {
-    granted_since_.emplace(request.granted_at(), request.id);
-  }
+  BeginSlice(request);
   request.shape = from.shape;
   request.level = from.level;
   if (from.broken || from.closing || from.removed) {
@@ -336,6 +334,7 @@ absl::Status Scheduler::Impl::LoadBundle(const SnapshotBundle& from, Request& re
     return absl::OkStatus();
   }
   const RequestSpec& spec = request.of->spec;
+  if (bundle.blocked) CountBlocked(spec, +1);
   const Placement& placement = bundle.placement;
   const size_t choices = spec.is_group() ? spec.shapes[request.shape].bundles[number].choices.size()
                                          : spec.choices.size();

@@ -108,8 +108,13 @@ void ClusterSim::CheckSnapshot(const head::HeadCore& core) {
   }
   (*loaded)->CheckInvariants();
   file->snapshot = (*loaded)->TakeSnapshot();
-  if (ToJson(*file, snapshot::Style::kOneLine) != json) {
-    checker_.Fail(absl::StrCat("a loaded snapshot is another one: ", json));
+  const std::string again = ToJson(*file, snapshot::Style::kOneLine);
+  if (again != json) {
+    const size_t at = static_cast<size_t>(
+        std::mismatch(json.begin(), json.end(), again.begin(), again.end()).first - json.begin());
+    const size_t from = at < 200 ? 0 : at - 200;
+    checker_.Fail(absl::StrCat("a loaded snapshot is another one: ", again.substr(from, 400),
+                               " where it was ", json.substr(from, 400)));
   }
   uint64_t before = 0;
   const v1::DecisionsReply last = core.Decisions(0, 100);
