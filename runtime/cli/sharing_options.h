@@ -29,6 +29,9 @@ struct SharingOptions {  // As given.
   std::string preemption_grace{};
   std::string time_slice{};
   std::string recall_grace{};
+  std::string topology{};
+  std::string overtaken_max{};
+  std::string reservation_after{};
 };
 
 void AddSharingOptions(Arguments& arguments, SharingOptions* given);
