@@ -20,21 +20,23 @@ void CapacityIndex::Remove(Node* node) {
 }
 
 void CapacityIndex::Clear() {
+  keys_.clear();
   by_free_.Clear();
   by_share_.Clear();
   changed_.clear();
   for (const auto& [total, shape] : shapes_) shape->rows = RowSet();
 }
 
-void CapacityIndex::FileChanged() const {
+void CapacityIndex::FileAnew() const {
   for (Node* node : changed_) {
     node->changed = false;
     if (node->filed_shares.empty() && !node->free.devices().shared()) {
+      FreeKey& filed = keys_[node->row];
       const FreeKey key = node->free.key();
-      if (key == node->filed_key) continue;
-      by_free_.Remove(node->filed_key, node->row);
+      if (key == filed) continue;
+      by_free_.Remove(filed, node->row);
       by_free_.Add(key, node->row);
-      node->filed_key = key;
+      filed = key;
       continue;
     }
     Unfile(*node);
@@ -45,8 +47,10 @@ void CapacityIndex::FileChanged() const {
 
 void CapacityIndex::File(Node& node) const {
   node.filed_shares.clear();
-  node.filed_key = node.free.key();
-  by_free_.Add(node.filed_key, node.row);
+  const FreeKey key = node.free.key();
+  if (node.row >= keys_.size()) keys_.resize(node.row + 1);
+  keys_[node.row] = key;
+  by_free_.Add(key, node.row);
   const Devices& devices = node.free.devices();
   if (!devices.shared()) return;
   for (int device = 0; device < devices.count(); ++device) {
@@ -56,30 +60,28 @@ void CapacityIndex::File(Node& node) const {
   auto& shares = node.filed_shares;
   std::sort(shares.begin(), shares.end());
   shares.erase(std::unique(shares.begin(), shares.end()), shares.end());
-  for (const uint16_t left : shares) {
-    by_share_.Add({.left = left, .node = node.filed_key}, node.row);
-  }
+  for (const uint16_t left : shares) by_share_.Add({.left = left, .node = key}, node.row);
 }
 
 void CapacityIndex::Unfile(Node& node) const {
-  by_free_.Remove(node.filed_key, node.row);
+  const FreeKey key = keys_[node.row];
+  by_free_.Remove(key, node.row);
   for (const uint16_t left : node.filed_shares) {
-    by_share_.Remove({.left = left, .node = node.filed_key}, node.row);
+    by_share_.Remove({.left = left, .node = key}, node.row);
   }
   node.filed_shares.clear();
 }
 
-// The lowest id of what both have, for which ok(node).
+// The lowest id of what both have for which ok(row); kNoRow: there is none.
 template <typename Ok>
-Node* CapacityIndex::LowestId(const RowSet& bucket, const MatchedRows& matched, Ok&& ok) const {
-  Node* best = nullptr;
+Row CapacityIndex::LowestId(const RowSet& bucket, const MatchedRows& matched, Ok&& ok) const {
+  Row best = kNoRow;
+  NodeId best_id{};
   const auto look = [&](Row row) {
-    if (best != nullptr && !(rows_.id(row) < best->id)) return false;
-    Node* const node = rows_.node(row);
-    __builtin_prefetch(reinterpret_cast<const char*>(node) + 64);
-    __builtin_prefetch(reinterpret_cast<const char*>(node) + 128);
-    if (!ok(*node)) return false;
-    best = node;
+    const NodeId id = rows_.id(row);
+    if ((best != kNoRow && !(id < best_id)) || !ok(row)) return false;
+    best = row;
+    best_id = id;
     return true;
   };
   if (bucket.listed() || matched.listed() || !rows_.ordered()) {
@@ -93,19 +95,39 @@ Node* CapacityIndex::LowestId(const RowSet& bucket, const MatchedRows& matched, 
   for (size_t i = 0; i < summaries; ++i) {
     for (uint64_t both = bucket.summary()[i] & matched.summary()[i]; both != 0; both &= both - 1) {
       const size_t block = i * kBlock + LowestBit(both);
-      if (best != nullptr && best->id < rows_.first_id(block)) return best;
-      uint64_t word = bucket.words()[block] & matched.word(block);
-      for (; word != 0; word &= word - 1) {
-        const Row row = static_cast<Row>(block * kBlock + LowestBit(word));
-        if (best != nullptr && !(rows_.id(row) < best->id)) break;  // Ids rise within a block.
-        if (look(row)) break;
+      if (best != kNoRow && best_id < rows_.first_id(block)) return best;
+      // Ids rise within a block.
+      for (uint64_t word = bucket.words()[block] & matched.word(block); word != 0;
+           word &= word - 1) {
+        if (look(static_cast<Row>(block * kBlock + LowestBit(word)))) break;
       }
     }
   }
   return best;
 }
 
+// By the keys that the nodes are filed under, so that few of them are looked at.
 Node* CapacityIndex::BestListed(const std::vector<Row>& list, const Resources& needs) const {
+  const int64_t whole = needs.gpus / Amount::kUnit;
+  Node* best = nullptr;
+  FreeKey best_key;
+  for (const Row row : list) {
+    const FreeKey key = keys_[row];
+    if (key.whole_gpus() < whole || !key.MayHold(needs.cpus, needs.memory_bytes)) continue;
+    if (best != nullptr && (best_key < key || (key == best_key && best->id < rows_.id(row)))) {
+      continue;
+    }
+    Node* const node = rows_.node(row);
+    node->Prefetch();
+    if (!node->usable() || !node->free.Fits(needs)) continue;
+    best = node;
+    best_key = key;
+  }
+  return best;
+}
+
+// What is left of single devices is no part of a key.
+Node* CapacityIndex::BestListedShare(const std::vector<Row>& list, const Resources& needs) const {
   Node* best = nullptr;
   Capacity::Score best_score;
   for (const Row row : list) {
@@ -122,15 +144,37 @@ Node* CapacityIndex::BestListed(const std::vector<Row>& list, const Resources& n
 }
 
 Node* CapacityIndex::BestFit(const MatchedRows& matched, const Resources& needs) const {
-  if (matched.listed()) return BestListed(matched.list(), needs);
   FileChanged();
-  Node* best = nullptr;
+  if (matched.listed()) {
+    const bool share = needs.gpus > 0 && needs.gpus < Amount::kUnit;
+    return share ? BestListedShare(matched.list(), needs) : BestListed(matched.list(), needs);
+  }
+  const auto has_room = [&](Row row) {
+    const Node* const node = rows_.node(row);
+    node->Prefetch();
+    return node->usable() && node->free.Fits(needs);
+  };
+  Row best = kNoRow;
   WalkBuckets(needs, [&](const RowSet& bucket, int64_t) {
-    best = LowestId(bucket, matched,
-                    [&](const Node& node) { return node.usable() && node.free.Fits(needs); });
-    return best == nullptr;
+    best = LowestId(bucket, matched, has_room);
+    return best == kNoRow;
   });
-  return best;
+  return best == kNoRow ? nullptr : rows_.node(best);
+}
+
+Node* CapacityIndex::Likely(const MatchedRows& matched, const Resources& needs) const {
+  FileChanged();
+  if (matched.listed()) return BestFit(matched, needs);
+  Row likely = kNoRow;
+  WalkBuckets(needs, [&](const RowSet& bucket, int64_t) {
+    likely = LowestId(bucket, matched, [](Row) { return true; });
+    return likely == kNoRow;
+  });
+  if (likely == kNoRow) return nullptr;
+  __builtin_prefetch(&keys_[likely], 1);
+  Node* const node = rows_.node(likely);
+  node->Prefetch();
+  return node;
 }
 
 Node* CapacityIndex::AnyEver(const MatchedRows& matched, const Resources& needs) const {
@@ -168,21 +212,22 @@ void CapacityIndex::CheckInvariants(const std::vector<Node*>& nodes) const {
     MUSTER_CHECK(node->filed_in == this);
     MUSTER_CHECK(rows_.node(node->row) == node);
     MUSTER_CHECK(rows_.id(node->row) == node->id);
-    MUSTER_CHECK(node->filed_key == node->free.key());
-    const auto bucket = by_free_.From(node->filed_key);
+    const FreeKey key = keys_[node->row];
+    MUSTER_CHECK(key == node->free.key());
+    const auto bucket = by_free_.From(key);
     MUSTER_CHECK(bucket != by_free_.all().end());
-    MUSTER_CHECK(bucket->first == node->filed_key);
-    MUSTER_CHECK(bucket->second->Contains(node->row));
+    MUSTER_CHECK(bucket->key == key);
+    MUSTER_CHECK(bucket->rows->Contains(node->row));
     MUSTER_CHECK(node->shape.rows.Contains(node->row));
     MUSTER_CHECK(shares >= node->filed_shares.size());
     shares -= node->filed_shares.size();
     for (int device = 0; device < node->free.devices().count(); ++device) {
       const int64_t left = node->free.devices().free(device);
       if (left == 0 || left == Amount::kUnit) continue;
-      const auto of_share = by_share_.From({.left = left, .node = node->filed_key});
+      const auto of_share = by_share_.From({.left = left, .node = key});
       MUSTER_CHECK(of_share != by_share_.all().end());
-      MUSTER_CHECK(of_share->first.left == left);
-      MUSTER_CHECK(of_share->second->Contains(node->row));
+      MUSTER_CHECK(of_share->key.left == left);
+      MUSTER_CHECK(of_share->rows->Contains(node->row));
     }
   }
   MUSTER_CHECK(shares == 0);

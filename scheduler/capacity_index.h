@@ -3,9 +3,9 @@
 //
 // Nodes are filed by FreeKey, and those with a GPU in use in part also by what is left of it. A
 // change of a node's `free` is noticed by itself (Capacity::Watch) and filed before the next
-// search. Whether a node may be used at all is asked of the node when it is a candidate, so it may
-// change at any time. Cost of a search: the buckets between what is needed and what is found, times
-// the blocks that bucket and selector have in common; not the number of nodes.
+// search, or when asked to. Whether a node may be used at all is asked of the node when it is a
+// candidate, so it may change at any time. Cost of a search: the buckets between what is needed and
+// what is found, times the blocks that bucket and selector have in common; not the number of nodes.
 //
 // Thread-safety: none; searches file what has changed.
 #pragma once
@@ -18,7 +18,6 @@
 #include <vector>
 
 #include "absl/container/btree_map.h"
-#include "absl/container/flat_hash_map.h"
 #include "scheduler/free_key.h"
 #include "scheduler/node.h"
 #include "scheduler/node_rows.h"
@@ -26,55 +25,54 @@
 
 namespace muster::sched {
 
-// Row sets by key; walked in order of key, empty ones left out.
+// Row sets by key, in order of key, empty ones left out.
 template <typename Key>
 class Buckets {
  public:
-  using Entry = std::pair<Key, RowSet*>;
+  struct Entry {
+    Key key;
+    std::unique_ptr<RowSet> rows;
+  };
 
   void Add(const Key& key, Row row) {
-    std::unique_ptr<RowSet>& bucket = sets_[key];
-    if (bucket == nullptr) {
+    auto place = First(key);
+    if (place == entries_.end() || !(place->key == key)) {
+      Entry entry{.key = key, .rows = nullptr};
       if (spare_.empty()) {
-        bucket = std::make_unique<RowSet>();
+        entry.rows = std::make_unique<RowSet>();
       } else {
-        bucket = std::move(spare_.back());
+        entry.rows = std::move(spare_.back());
         spare_.pop_back();
       }
-      walk_.insert(First(key), Entry(key, bucket.get()));
+      place = entries_.insert(place, std::move(entry));
     }
-    bucket->Add(row);
+    place->rows->Add(row);
   }
 
   void Remove(const Key& key, Row row) {
-    const auto found = sets_.find(key);
-    found->second->Remove(row);
-    if (!found->second->empty()) return;
-    walk_.erase(First(key));
-    if (spare_.size() < kSparesMax) spare_.push_back(std::move(found->second));
-    sets_.erase(found);
+    const auto place = First(key);
+    place->rows->Remove(row);
+    if (!place->rows->empty()) return;
+    if (spare_.size() < kSparesMax) spare_.push_back(std::move(place->rows));
+    entries_.erase(place);
   }
 
-  void Clear() {
-    sets_.clear();
-    walk_.clear();
-  }
+  void Clear() { entries_.clear(); }
 
   // The first whose key is not below `key`.
   typename std::vector<Entry>::const_iterator From(const Key& key) const {
-    return std::lower_bound(walk_.begin(), walk_.end(), key, Below);
+    return std::lower_bound(entries_.begin(), entries_.end(), key, Below);
   }
-  const std::vector<Entry>& all() const { return walk_; }
+  const std::vector<Entry>& all() const { return entries_; }
 
  private:
   static constexpr size_t kSparesMax = 64;
-  static bool Below(const Entry& entry, const Key& key) { return entry.first < key; }
+  static bool Below(const Entry& entry, const Key& key) { return entry.key < key; }
   typename std::vector<Entry>::iterator First(const Key& key) {
-    return std::lower_bound(walk_.begin(), walk_.end(), key, Below);
+    return std::lower_bound(entries_.begin(), entries_.end(), key, Below);
   }
 
-  absl::flat_hash_map<Key, std::unique_ptr<RowSet>> sets_;
-  std::vector<Entry> walk_;
+  std::vector<Entry> entries_;
   std::vector<std::unique_ptr<RowSet>> spare_;  // Empty.
 };
 
@@ -86,9 +84,16 @@ class CapacityIndex {
   void Remove(Node* node);
   void Clear();                                           // Before all nodes are given other rows.
   void Changed(Node* node) { changed_.push_back(node); }  // Its `free`.
+  void FileChanged() const {                              // So that the next search need not.
+    if (!changed_.empty()) FileAnew();
+  }
 
   // The best node now for `needs` among `matched`, or null; see scheduler.h for what best is.
   Node* BestFit(const MatchedRows& matched, const Resources& needs) const;
+
+  // What BestFit() finds, if that node has room: it is on its way from memory, and not looked at.
+  // Null: there is none.
+  Node* Likely(const MatchedRows& matched, const Resources& needs) const;
 
   // Calls visit(Node&) for every usable node of `matched` with room for `needs` now, from the best
   // on, until it returns false. Nodes that are equal to best fit (Capacity::ScoreFor) come in no
@@ -117,10 +122,6 @@ class CapacityIndex {
     friend bool operator<(const ShareKey& a, const ShareKey& b) {
       return a.left != b.left ? a.left < b.left : a.node < b.node;
     }
-    template <typename H>
-    friend H AbslHashValue(H h, const ShareKey& key) {
-      return H::combine(std::move(h), key.left, key.node);
-    }
   };
 
   struct ShapeLess {
@@ -130,7 +131,7 @@ class CapacityIndex {
     }
   };
 
-  void FileChanged() const;
+  void FileAnew() const;
   void File(Node& node) const;
   void Unfile(Node& node) const;
   // The buckets that may have room, in order: walk(bucket, left) until it returns false. `left` is
@@ -138,12 +139,14 @@ class CapacityIndex {
   template <typename Walk>
   void WalkBuckets(const Resources& needs, Walk&& walk) const;
   Node* BestListed(const std::vector<Row>& list, const Resources& needs) const;
+  Node* BestListedShare(const std::vector<Row>& list, const Resources& needs) const;
   template <typename Ok>
-  Node* LowestId(const RowSet& bucket, const MatchedRows& matched, Ok&& ok) const;
+  Row LowestId(const RowSet& bucket, const MatchedRows& matched, Ok&& ok) const;
   template <typename Visit>
   bool VisitCommon(const RowSet& bucket, const MatchedRows& matched, Visit&& visit) const;
 
   const NodeRows& rows_;
+  mutable std::vector<FreeKey> keys_;  // By row, under which its node is filed.
   mutable Buckets<FreeKey> by_free_;
   mutable Buckets<ShareKey> by_share_;
   mutable std::vector<Node*> changed_;  // To be filed anew.
@@ -156,7 +159,7 @@ void CapacityIndex::WalkBuckets(const Resources& needs, Walk&& walk) const {
   if (needs.gpus > 0 && needs.gpus < Amount::kUnit) {
     const ShareKey first{.left = needs.gpus, .node = FreeKey::FirstWithGpus(0)};
     for (auto next = by_share_.From(first); next != by_share_.all().end(); ++next) {
-      if (may_hold(next->first.node) && !walk(*next->second, next->first.left)) return;
+      if (may_hold(next->key.node) && !walk(*next->rows, next->key.left)) return;
     }
   }
   // A share takes an empty device where none in use has room for it.
@@ -164,12 +167,12 @@ void CapacityIndex::WalkBuckets(const Resources& needs, Walk&& walk) const {
   auto next = whole > 0 ? by_free_.From(FreeKey::FirstWithGpus(whole * Amount::kUnit))
                         : by_free_.all().begin();
   for (; next != by_free_.all().end(); ++next) {
-    if (next->first.whole_gpus() < whole || !may_hold(next->first)) continue;
-    if (!walk(*next->second, Amount::kUnit)) return;
+    if (next->key.whole_gpus() < whole || !may_hold(next->key)) continue;
+    if (!walk(*next->rows, Amount::kUnit)) return;
   }
 }
 
-// False: `visit` did not want more.
+// In order of row. False: `visit` did not want more.
 template <typename Visit>
 bool CapacityIndex::VisitCommon(const RowSet& bucket, const MatchedRows& matched,
                                 Visit&& visit) const {

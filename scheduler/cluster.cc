@@ -9,7 +9,7 @@ namespace muster::sched {
 
 Node* Cluster::FindNode(NodeId id) const {
   const auto found = nodes_.find(id);
-  return found == nodes_.end() ? nullptr : found->second.get();
+  return found == nodes_.end() ? nullptr : found->second;
 }
 
 Node* Cluster::FindNode(absl::string_view name) const {
@@ -22,10 +22,9 @@ Node* Cluster::AddNode(NodeId id, const std::string& name, const Labels& labels,
   lost_.erase(std::remove_if(lost_.begin(), lost_.end(),
                              [&](const NodeView& view) { return view.node == id; }),
               lost_.end());
-  std::unique_ptr<Node>& slot = nodes_[id];
-  MUSTER_CHECK(slot == nullptr);
-  slot = std::make_unique<Node>(id, name, index_.labels(), *index_.capacity().UseShape(total));
-  Node* const node = slot.get();
+  Node* const node = slab_.New(id, name, index_.labels(), *index_.capacity().UseShape(total));
+  const bool added = nodes_.emplace(id, node).second;
+  MUSTER_CHECK(added);
   InsertById(sorted_, node);
   by_name_.emplace(node->name, node);
   index_.Add(node, WithAliases(labels));
@@ -60,6 +59,7 @@ void Cluster::RemoveNode(Node* node) {
   if (lost_.size() > static_cast<size_t>(lost_nodes_kept_)) lost_.pop_front();
   NodeShape& shape = node->shape;
   nodes_.erase(node->id);
+  slab_.Delete(node);
   index_.capacity().ReleaseShape(&shape);
 }
 
@@ -79,6 +79,10 @@ SchedulingClass* Cluster::FindClass(const SpecHandle& spec) const {
 SchedulingClass* Cluster::Use(const SpecHandle& spec) {
   SchedulingClass*& of = class_of_spec_[spec];
   if (of == nullptr) of = MakeClass(next_class_++, spec);
+  return Use(of);
+}
+
+SchedulingClass* Cluster::Use(SchedulingClass* of) {
   if (of->idle_since) {
     idle_.erase(*of->idle_since);
     of->idle_since.reset();

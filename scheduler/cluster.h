@@ -14,6 +14,7 @@
 #include "absl/container/btree_map.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/string_view.h"
+#include "scheduler/base/slab.h"
 #include "scheduler/explain.h"
 #include "scheduler/feasibility.h"
 #include "scheduler/ids.h"
@@ -30,6 +31,11 @@ class Cluster {
       : lost_nodes_kept_(lost_nodes_kept),
         idle_classes_kept_(idle_classes_kept),
         topology_(std::move(hierarchy)) {}
+  Cluster(const Cluster&) = delete;
+  Cluster& operator=(const Cluster&) = delete;
+  ~Cluster() {
+    for (Node* node : sorted_) slab_.Delete(node);
+  }
 
   Node* FindNode(NodeId id) const;               // Null: not there, or lost.
   Node* FindNode(absl::string_view name) const;  // Names are unique: the head sees to it.
@@ -44,6 +50,7 @@ class Cluster {
 
   // The class of `spec`, made if need be. Each Use() of a class asks for one Unuse().
   SchedulingClass* Use(const SpecHandle& spec);
+  SchedulingClass* Use(SchedulingClass* of);
   void Unuse(SchedulingClass* of);
 
   // Null: there is none yet.
@@ -92,7 +99,8 @@ class Cluster {
   const int lost_nodes_kept_;
   const int idle_classes_kept_;
   SelectorIndex index_;  // Outlives the nodes.
-  absl::flat_hash_map<NodeId, std::unique_ptr<Node>> nodes_;
+  Slab<Node> slab_;
+  absl::flat_hash_map<NodeId, Node*> nodes_;
   std::vector<Node*> sorted_;
   Feasibility feasibility_{index_, sorted_};
   uint64_t nodes_version_ = 1;

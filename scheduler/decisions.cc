@@ -1,11 +1,11 @@
 #include "scheduler/decisions.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "scheduler/base/check.h"
 #include "scheduler/explain.h"
 #include "scheduler/resources.h"
 
@@ -42,18 +42,18 @@ std::string ToString(DecisionKind kind) { return kKinds[static_cast<size_t>(kind
 Decisions::Decisions(int kept, DecisionDetail detail)
     : kept_(static_cast<size_t>(std::max(kept, 0))), detail_(detail) {}
 
-Decision& Decisions::Add() {
-  MUSTER_CHECK(on());
-  const size_t at = static_cast<size_t>((next_ - 1) % kept_);
-  if (at == ring_.size()) ring_.emplace_back();
-  Decision& decision = ring_[at];
-  decision.number = next_++;
-  if (!decision.why.empty()) decision.why.clear();
-  return decision;
+void Decisions::SetWhy(uint64_t number, std::string why) {
+  while (!whys_.empty() && whys_.begin()->first + kept_ < next_) whys_.erase(whys_.begin());
+  whys_.emplace(number, std::move(why));
+}
+
+std::string Decisions::WhyOf(uint64_t number) const {
+  const auto found = whys_.find(number);
+  return found == whys_.end() ? "" : found->second;
 }
 
 bool Decisions::WantsSurvey(int64_t nodes) {
-  if (detail_ == DecisionDetail::kOff || !on()) return false;
+  if (!surveys()) return false;
   if (detail_ == DecisionDetail::kAll) return true;
   credit_ = std::min(credit_ + kNodesPerDecision, std::max<int64_t>(nodes, kNodesPerDecision));
   if (credit_ < nodes) return false;
@@ -118,8 +118,8 @@ std::string LineOf(const DecisionView& view, absl::Time now) {
     }
     if (decision.bundles > 1) absl::StrAppend(&text, ", ", decision.bundles, " bundles");
     absl::StrAppend(&text, ", after ", ShortDuration(decision.waited));
-  } else if (!decision.why.empty()) {
-    absl::StrAppend(&text, ": ", decision.why);
+  } else if (!view.why.empty()) {
+    absl::StrAppend(&text, ": ", view.why);
   }
   return text;
 }
@@ -132,7 +132,7 @@ std::string ToText(const DecisionView& view, absl::Time now) {
     absl::StrAppend(&text, decision.bundles > 1 ? absl::StrCat(" bundle ", decision.bundle) : "",
                     " was ", ToString(decision.kind),
                     view.node.empty() ? "" : absl::StrCat(" on ", view.node),
-                    decision.why.empty() ? "" : ": ", decision.why, "\n");
+                    view.why.empty() ? "" : ": ", view.why, "\n");
     return text;
   }
   absl::StrAppend(&text, " got ", view.needs.empty() ? "what it needs" : view.needs, " on ",

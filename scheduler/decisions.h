@@ -13,8 +13,10 @@
 #include <string>
 #include <vector>
 
+#include "absl/container/btree_map.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "scheduler/base/check.h"
 #include "scheduler/events.h"
 #include "scheduler/ids.h"
 #include "scheduler/node.h"
@@ -61,7 +63,8 @@ struct DecisionSurvey {
   std::array<ScoredNode, kRunnersUpMax> runner_up{};  // Best first.
 };
 
-struct Decision {
+// Two cache lines, written by each grant and read by nobody in a hurry.
+struct alignas(64) Decision {
   uint64_t number = 0;  // From 1.
   absl::Time at{};
   absl::Duration waited{};
@@ -73,7 +76,6 @@ struct Decision {
   int choice = 0;
   int open = 0;  // How many choices were open.
   DecisionKind kind = DecisionKind::kGranted;
-  std::string why{};  // All but kGranted.
 };
 
 class Decisions {
@@ -85,9 +87,20 @@ class Decisions {
 
   bool on() const { return kept_ > 0; }
 
-  // The entry to fill in, with its number and nothing else; on() holds.
-  Decision& Add();
+  // The entry to fill in, all of it but its number; on() holds.
+  Decision& Add() {
+    MUSTER_CHECK(on());
+    const size_t at = at_;
+    at_ = at + 1 == kept_ ? 0 : at + 1;
+    if (at == ring_.size()) ring_.emplace_back();
+    if (at_ < ring_.size()) __builtin_prefetch(&ring_[at_], 1);  // The next.
+    ring_[at].number = next_++;
+    return ring_[at];
+  }
+  void SetWhy(uint64_t number, std::string why);  // Of one that is not a grant.
+  std::string WhyOf(uint64_t number) const;
 
+  bool surveys() const { return detail_ != DecisionDetail::kOff && on(); }
   // Whether the next decision gets a survey of so many nodes. Counts towards the next where not.
   bool WantsSurvey(int64_t nodes);
   DecisionSurvey& AddSurvey();  // Of the next decision, filled in by the caller.
@@ -103,8 +116,10 @@ class Decisions {
   const size_t kept_;
   const DecisionDetail detail_;
   uint64_t next_ = 1;
+  size_t at_ = 0;       // Where the next goes.
   int64_t credit_ = 0;  // Nodes that may be looked at.
   std::vector<Decision> ring_;
+  absl::btree_map<uint64_t, std::string> whys_;  // By number; some are of forgotten decisions.
   std::vector<DecisionSurvey> surveys_;
   uint64_t surveyed_ = 0;
 };
@@ -112,6 +127,7 @@ class Decisions {
 // A decision in words, names looked up.
 struct DecisionView {
   Decision decision{};
+  std::string why{};     // All but kGranted.
   std::string name{};    // Of the work: "Score". Empty: its class is forgotten.
   std::string needs{};   // "1 CPU, 1 GPU"
   std::string choice{};  // "accelerator-type=L4"

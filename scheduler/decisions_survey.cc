@@ -136,7 +136,7 @@ void Scheduler::Impl::RecordRest(size_t from) {
     decision = Decision{.number = number, .at = now_, .request = id, .node = node};
     decision.bundle = bundle;
     decision.kind = kind;
-    decision.why = std::move(why);
+    decisions_.SetWhy(number, std::move(why));
     if (const Request* request = Find(id)) {
       decision.of = request->of->id;
       decision.bundles = request->of->spec.bundles;
@@ -152,7 +152,7 @@ void Scheduler::Impl::RecordRest(size_t from) {
 }
 
 DecisionView Scheduler::Impl::ViewOf(const Decision& decision) const {
-  DecisionView view{.decision = decision};
+  DecisionView view{.decision = decision, .why = decisions_.WhyOf(decision.number)};
   const auto node_name = [&](NodeId id) {
     if (id == NodeId{}) return std::string();
     if (const Node* node = cluster_.FindNode(id)) return node->name;

@@ -11,12 +11,6 @@ Devices::Devices(int count)
       free_total_(count * Amount::kUnit),
       empty_(count) {}
 
-bool Devices::Fits(int64_t gpus) const {
-  if (gpus == 0) return true;
-  if (gpus >= Amount::kUnit) return empty_ >= gpus / Amount::kUnit;
-  return empty_ > 0 || BestDevice(gpus) >= 0;
-}
-
 int64_t Devices::Count(int64_t gpus, int64_t limit) const {
   if (gpus == 0) return limit;
   if (gpus >= Amount::kUnit) return std::min(limit, empty_ / (gpus / Amount::kUnit));
@@ -38,16 +32,20 @@ GpuShares Devices::Take(int64_t gpus) {
   if (gpus < Amount::kUnit) {
     shares.push_back({.device = BestDevice(gpus), .amount = gpus});
     MUSTER_CHECK(shares[0].device >= 0);
-  } else {
-    const size_t wanted = static_cast<size_t>(gpus / Amount::kUnit);
-    for (int device = 0; device < count() && shares.size() < wanted; ++device) {
-      if (free_[device] == Amount::kUnit) {
-        shares.push_back({.device = device, .amount = Amount::kUnit});
-      }
-    }
-    MUSTER_CHECK(shares.size() == wanted);
+    Change(shares[0].device, -gpus);
+    return shares;
   }
-  for (const GpuShare share : shares) Change(share.device, -share.amount);
+  const size_t wanted = static_cast<size_t>(gpus / Amount::kUnit);
+  MUSTER_CHECK(static_cast<size_t>(empty_) >= wanted);
+  shares.resize(wanted, GpuShare{.device = 0, .amount = Amount::kUnit});
+  int device = 0;
+  for (GpuShare& share : shares) {
+    while (free_[device] != Amount::kUnit) ++device;
+    share.device = device;
+    free_[device] = 0;
+  }
+  empty_ -= static_cast<int>(wanted);
+  free_total_ -= gpus;
   return shares;
 }
 

@@ -22,7 +22,11 @@ class Devices {
   bool shared() const { return free_total_ != empty_ * Amount::kUnit; }  // Some is in use in part.
 
   // Whether `gpus` (1/10000; below 1 or whole) could be had now.
-  bool Fits(int64_t gpus) const;
+  bool Fits(int64_t gpus) const {
+    if (gpus == 0) return true;
+    if (gpus >= Amount::kUnit) return empty_ >= gpus / Amount::kUnit;
+    return empty_ > 0 || BestDevice(gpus) >= 0;
+  }
 
   // How many times `gpus` could be had, one after another, at most `limit`.
   int64_t Count(int64_t gpus, int64_t limit) const;

@@ -8,7 +8,6 @@
 
 #include <bit>
 #include <cstdint>
-#include <utility>
 
 #include "scheduler/resources.h"
 
@@ -35,10 +34,6 @@ class FreeKey {
   friend bool operator==(FreeKey a, FreeKey b) { return a.bits_ == b.bits_; }
   friend bool operator!=(FreeKey a, FreeKey b) { return a.bits_ != b.bits_; }
   friend bool operator<(FreeKey a, FreeKey b) { return a.bits_ < b.bits_; }
-  template <typename H>
-  friend H AbslHashValue(H h, FreeKey key) {
-    return H::combine(std::move(h), key.bits_);
-  }
 
   // Both never fall as the amount grows.
   static uint64_t CpuStep(int64_t cpus) {

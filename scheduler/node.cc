@@ -12,12 +12,6 @@ Capacity::Capacity(const NodeResources& total)
       devices_(total.gpu_devices),
       custom_(total.custom) {}
 
-bool Capacity::Fits(const Resources& needs) const {
-  // Nothing asked of the CPUs is there even where they are overcommitted.
-  if (needs.cpus > 0 && needs.cpus > cpus_) return false;
-  return FitsWithoutCpus(needs) && devices_.Fits(needs.gpus);
-}
-
 int64_t Capacity::Count(const Resources& needs, int64_t limit) const {
   int64_t count = limit;
   if (needs.cpus > 0) count = std::min(count, std::max(cpus_, int64_t{0}) / needs.cpus);
@@ -61,8 +55,7 @@ int64_t Capacity::custom(const std::string& name) const {
   return found == custom_.end() ? 0 : found->second;
 }
 
-bool Capacity::FitsWithoutCpus(const Resources& needs) const {
-  if (needs.memory_bytes > memory_bytes_) return false;
+bool Capacity::FitsCustom(const Resources& needs) const {
   for (const auto& [name, amount] : needs.custom) {
     if (amount > custom(name)) return false;
   }

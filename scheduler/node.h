@@ -53,7 +53,11 @@ class Capacity {
 
   void BeginWatch(Node* node) { watch_.Begin(node); }
 
-  bool Fits(const Resources& needs) const;
+  bool Fits(const Resources& needs) const {
+    // Nothing asked of the CPUs is there even where they are overcommitted.
+    if (needs.cpus > 0 && needs.cpus > cpus_) return false;
+    return FitsWithoutCpus(needs) && devices_.Fits(needs.gpus);
+  }
 
   // How many times `needs` would fit, one after another, at most `limit`.
   int64_t Count(const Resources& needs, int64_t limit) const;
@@ -83,13 +87,16 @@ class Capacity {
   const Devices& devices() const { return devices_; }
 
  private:
-  bool FitsWithoutCpus(const Resources& needs) const;
+  bool FitsWithoutCpus(const Resources& needs) const {
+    return needs.memory_bytes <= memory_bytes_ && (needs.custom.empty() || FitsCustom(needs));
+  }
+  bool FitsCustom(const Resources& needs) const;
   void TakeWithoutDevices(const Resources& needs);
 
   int64_t cpus_;
   int64_t memory_bytes_;
   Devices devices_;
-  absl::btree_map<std::string, int64_t> custom_;
+  CustomAmounts custom_;
   Watch watch_;
 };
 
@@ -108,7 +115,8 @@ struct NodeShape {
 // The leases of a node, in order of request and bundle.
 class LeaseSet {
  public:
-  using const_iterator = std::vector<LeaseId>::const_iterator;
+  using Leases = absl::InlinedVector<LeaseId, 4>;
+  using const_iterator = Leases::const_iterator;
 
   void emplace(RequestId request, int bundle);
   void erase(LeaseId lease);
@@ -119,7 +127,7 @@ class LeaseSet {
   const_iterator end() const { return leases_.end(); }
 
  private:
-  std::vector<LeaseId> leases_;
+  Leases leases_;
 };
 
 struct alignas(64) Node {
@@ -131,19 +139,25 @@ struct alignas(64) Node {
   bool usable() const { return reachable && !draining && closed == 0 && !set_aside; }
   NodeState state() const;
   NodeView View() const;
+  void Prefetch() const {  // What a decision reads and changes of it.
+    const char* const begin = reinterpret_cast<const char*>(this);
+    __builtin_prefetch(begin, 1);
+    __builtin_prefetch(begin + 64, 1);
+    __builtin_prefetch(begin + 128, 1);
+  }
 
   // What decisions read and change comes first, so that it lies in few cache lines.
   const NodeId id;
   bool reachable = true;
   bool draining = false;
-  bool changed = false;  // To be filed anew.
-  int closed = 0;        // For the length of a search; see ClosedNodes.
+  bool set_aside = false;  // For a group that waits; see reservation.h.
+  bool changed = false;    // To be filed anew.
+  int closed = 0;          // For the length of a search; see ClosedNodes.
   Row row = kNoRow;
   Capacity free;
   LeaseSet leases;
 
   // --- Kept by the index ---
-  FreeKey filed_key;  // Under which it is filed.
   CapacityIndex* filed_in = nullptr;
   SelectorIndex* index = nullptr;
   absl::InlinedVector<uint16_t, 4> filed_shares;  // And under what is left of devices in use.
@@ -155,7 +169,6 @@ struct alignas(64) Node {
   const Capacity& empty = shape.empty;
   std::optional<absl::Time> deadline;
   int topology_slot = -1;  // Kept by Topology.
-  bool set_aside = false;  // For a group that waits; see reservation.h.
 };
 
 }  // namespace muster::sched

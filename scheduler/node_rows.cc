@@ -14,15 +14,13 @@ Row NodeRows::Add(Node* node, NodeId id, const std::vector<uint32_t>& alike) {
   highest_ = std::max(highest_, id);
   Row& next = next_.try_emplace(alike, Row{0}).first->second;
   if (next % kBlock == 0) {  // The block before is full, or there is none.
-    next = static_cast<Row>(nodes_.size());
-    nodes_.resize(nodes_.size() + kBlock);
-    ids_.resize(nodes_.size());
+    next = static_cast<Row>(rows_.size());
+    rows_.resize(rows_.size() + kBlock);
     live_.push_back(0);
     first_ids_.push_back(id);
   }
   const Row row = next++;
-  nodes_[row] = node;
-  ids_[row] = id;
+  rows_[row] = {.node = node, .id = id};
   NodeId& first = first_ids_[row / kBlock];
   first = std::min(first, id);
   live_[row / kBlock] |= uint64_t{1} << (row % kBlock);
@@ -31,15 +29,14 @@ Row NodeRows::Add(Node* node, NodeId id, const std::vector<uint32_t>& alike) {
 }
 
 void NodeRows::Remove(Row row) {
-  MUSTER_CHECK(nodes_[row] != nullptr);
-  nodes_[row] = nullptr;
+  MUSTER_CHECK(rows_[row].node != nullptr);
+  rows_[row].node = nullptr;
   live_[row / kBlock] &= ~(uint64_t{1} << (row % kBlock));
   --size_;
 }
 
 void NodeRows::Clear() {
-  nodes_.clear();
-  ids_.clear();
+  rows_.clear();
   first_ids_.clear();
   live_.clear();
   next_.clear();

@@ -1,6 +1,8 @@
 // Which row of the index each node has. Nodes that are alike in the labels that selectors ask for
-// most share blocks, so that what a selector matches is few whole blocks rather than a bit in each;
-// within a block, and from block to block by their first nodes, rows are in order of id.
+// most share blocks, so that most of what a selector matches lies in few blocks rather than in all;
+// within a block, and from block to block by their first nodes, rows are in order of id. There are
+// few kinds of alike nodes, so a block spans few ids, and who has found a node need not look far
+// for a lower id.
 //
 // Invariant: while ordered(), ids rise within each block, and first_id() from block to block.
 #pragma once
@@ -23,21 +25,24 @@ class NodeRows {
   void Remove(Row row);  // Its place stays free until Clear().
   void Clear();
 
-  Node* node(Row row) const { return nodes_[row]; }
-  NodeId id(Row row) const { return ids_[row]; }
+  Node* node(Row row) const { return rows_[row].node; }
+  NodeId id(Row row) const { return rows_[row].id; }
   NodeId first_id(size_t block) const { return first_ids_[block]; }  // None in it is lower.
   bool ordered() const { return ordered_; }
   size_t blocks() const { return first_ids_.size(); }
   const Words& live() const { return live_; }  // A bit for each row with a node.
   size_t size() const { return size_; }
   bool Wasteful() const {
-    return nodes_.size() > 4096 + 8 * size_ || (!ordered_ && misplaced_ > 64 + size_ / 8);
+    return rows_.size() > 4096 + 8 * size_ || (!ordered_ && misplaced_ > 64 + size_ / 8);
   }
 
  private:
-  std::vector<Node*> nodes_;  // By row; null where none is.
-  std::vector<NodeId> ids_;
-  std::vector<NodeId> first_ids_;
+  struct Entry {
+    Node* node = nullptr;
+    NodeId id{};
+  };
+  std::vector<Entry> rows_;        // By row; null where none is.
+  std::vector<NodeId> first_ids_;  // By block.
   Words live_;
   absl::flat_hash_map<std::vector<uint32_t>, Row>
       next_;  // Where the next alike goes; a block's end: nowhere yet.

@@ -67,6 +67,15 @@ std::optional<Room> FindRoom(const SchedulingClass& of, int open, std::span<Node
   return std::nullopt;
 }
 
+std::optional<Room> LikelyRoom(const SchedulingClass& of, int open, const SelectorIndex& index) {
+  for (int i = 0; i < open; ++i) {
+    Node* const likely =
+        index.capacity().Likely(index.matched(of.selectors[i]), of.spec.choices[i].resources);
+    if (likely != nullptr) return Room{.node = likely, .choice = i};
+  }
+  return std::nullopt;
+}
+
 Filling Fill(const SchedulingClass& of, int open, const Node& node, const Capacity& capacity,
              int64_t limit) {
   if (!MayUse(of.spec, node)) return {};

@@ -24,6 +24,13 @@ std::optional<Room> FindRoom(const SchedulingClass& of, int open, const Selector
 std::optional<Room> FindRoom(const SchedulingClass& of, int open, std::span<Node* const> only,
                              int first = 0);
 
+// What FindRoom() among all nodes finds, if HasRoom(): the node is on its way from memory while its
+// finder does something else.
+std::optional<Room> LikelyRoom(const SchedulingClass& of, int open, const SelectorIndex& index);
+inline bool HasRoom(const SchedulingClass& of, const Room& room) {
+  return room.node->usable() && room.node->free.Fits(of.spec.choices[room.choice].resources);
+}
+
 // How a node is filled so that it holds the most bundles: choices start, start + 1, ... until each
 // has no room (the lowest start on ties).
 struct Filling {

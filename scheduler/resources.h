@@ -29,13 +29,30 @@ inline constexpr int64_t kMemoryBytesMax = int64_t{1} << 60;
 inline constexpr int kGpuDevicesMax = 4096;     // Of one node.
 inline constexpr int kCustomResourcesMax = 64;  // Of one node or request.
 
+// Custom resources: name to 1/10000. Most have none, so a copy of none costs next to nothing.
+class CustomAmounts : public absl::btree_map<std::string, int64_t> {
+ public:
+  using Map = absl::btree_map<std::string, int64_t>;
+  using Map::Map;
+  CustomAmounts() = default;
+  CustomAmounts(const CustomAmounts& other) : Map() {
+    if (!other.empty()) Map::operator=(other);
+  }
+  CustomAmounts& operator=(const CustomAmounts& other) {
+    if (!empty() || !other.empty()) Map::operator=(other);
+    return *this;
+  }
+  CustomAmounts(CustomAmounts&&) = default;
+  CustomAmounts& operator=(CustomAmounts&&) = default;
+};
+
 // What a request (a bundle of it) needs. GPUs below 1 are a share of one device; from 1 on they are
 // whole.
 struct Resources {
   int64_t cpus = 0;  // 1/10000.
   int64_t gpus = 0;  // 1/10000.
   int64_t memory_bytes = 0;
-  absl::btree_map<std::string, int64_t> custom{};  // Name to 1/10000; no zero amounts.
+  CustomAmounts custom{};  // No zero amounts.
 
   friend bool operator==(const Resources& a, const Resources& b) {
     return std::tie(a.cpus, a.gpus, a.memory_bytes, a.custom) ==
@@ -53,7 +70,7 @@ struct NodeResources {
   int64_t cpus = 0;
   int gpu_devices = 0;
   int64_t memory_bytes = 0;
-  absl::btree_map<std::string, int64_t> custom{};
+  CustomAmounts custom{};
 };
 
 struct GpuShare {

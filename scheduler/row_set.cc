@@ -13,17 +13,26 @@ bool RowSet::Contains(Row row) const {
 
 void RowSet::Add(Row row) {
   ++size_;
+  const bool far = row / kBlock >= kFewBlocks;
+  if (listed() && (size_ > kListMax || (size_ == 1 && !far))) {
+    Spread();
+  } else if (!listed() && far && size_ <= kListMax && bits_->words.size() <= kFewBlocks) {
+    Gather();
+  }
   if (listed()) {
-    if (list_.empty() || list_.back() < row) {
-      list_.push_back(row);
-    } else {
-      list_.insert(std::lower_bound(list_.begin(), list_.end(), row), row);
-    }
-    if (size_ > kListMax) Spread();
+    AddToList(row);
     return;
   }
   SetBit(bits_->words, row);
   SetBit(bits_->summary, row / kBlock);
+}
+
+void RowSet::AddToList(Row row) {
+  if (list_.empty() || list_.back() < row) {
+    list_.push_back(row);
+  } else {
+    list_.insert(std::lower_bound(list_.begin(), list_.end(), row), row);
+  }
 }
 
 void RowSet::Remove(Row row) {
@@ -51,6 +60,15 @@ void RowSet::Spread() {
   list_ = {};
 }
 
+void RowSet::Gather() {
+  for (size_t block = 0; block < bits_->words.size(); ++block) {
+    for (uint64_t word = bits_->words[block]; word != 0; word &= word - 1) {
+      list_.push_back(static_cast<Row>(block * kBlock + LowestBit(word)));
+    }
+  }
+  bits_.reset();
+}
+
 void RowSet::AddTo(Words& words) const {
   for (const Row row : list_) SetBit(words, row);
   if (listed()) return;
@@ -74,33 +92,32 @@ void MatchedRows::Build(const Words& words) {
   summary_.clear();
   ranks_.clear();
   words_.clear();
-  listed_ = count <= kListMax;
-  if (!listed_) {
-    summary_.resize((words.size() + kBlock - 1) / kBlock);
+  listed_ = count <= kListMax && words.size() > kFewBlocks;
+  dense_ = !listed_ && blocks * kDenseFactor >= words.size();
+  if (!listed_) summary_.resize((words.size() + kBlock - 1) / kBlock);
+  if (dense_) {
+    words_ = words;
+  } else if (!listed_) {
     words_.reserve(blocks);
   }
   for (size_t block = 0; block < words.size(); ++block) {
     uint64_t word = words[block];
-    if (!listed_) {
-      if (block % kBlock == 0) ranks_.push_back(static_cast<uint32_t>(words_.size()));
-      if (word == 0) continue;
-      SetBit(summary_, block);
-      words_.push_back(word);
+    if (listed_) {
+      for (; word != 0; word &= word - 1) {
+        list_.push_back(static_cast<Row>(block * kBlock + LowestBit(word)));
+      }
       continue;
     }
-    for (; word != 0; word &= word - 1) {
-      list_.push_back(static_cast<Row>(block * kBlock + LowestBit(word)));
-    }
+    if (!dense_ && block % kBlock == 0) ranks_.push_back(static_cast<uint32_t>(words_.size()));
+    if (word == 0) continue;
+    SetBit(summary_, block);
+    if (!dense_) words_.push_back(word);
   }
-}
-
-size_t MatchedRows::Place(size_t block) const {
-  const uint64_t before = summary_[block / kBlock] & ((uint64_t{1} << (block % kBlock)) - 1);
-  return ranks_[block / kBlock] + CountBits(before);
 }
 
 bool MatchedRows::Contains(Row row) const {
   if (listed_) return std::binary_search(list_.begin(), list_.end(), row);
+  if (dense_) return HasBit(words_, row);
   const size_t block = row / kBlock;
   return HasBit(summary_, block) && (words_[Place(block)] >> (row % kBlock) & 1) != 0;
 }
@@ -116,11 +133,16 @@ void MatchedRows::Set(Row row, bool matched) {
   const size_t block = row / kBlock;
   const uint64_t bit = uint64_t{1} << (row % kBlock);
   if (HasBit(summary_, block)) {
-    uint64_t& word = words_[Place(block)];
+    uint64_t& word = words_[dense_ ? block : Place(block)];
     word = matched ? word | bit : word & ~bit;
     return;
   }
   if (!matched) return;
+  if (dense_) {
+    SetBit(words_, row);
+    SetBit(summary_, block);
+    return;
+  }
   while (ranks_.size() <= block / kBlock) {
     ranks_.push_back(static_cast<uint32_t>(words_.size()));
     summary_.push_back(0);

@@ -3,6 +3,7 @@
 //
 // RowSet changes often (who has a label's value, who has so much free); MatchedRows is what a
 // selector matches: built at once, then corrected row by row, and small where it matches little.
+// Both are walked in order of row.
 #pragma once
 
 #include <bit>
@@ -18,6 +19,7 @@ using Words = std::vector<uint64_t>;  // Bits.
 
 inline constexpr Row kBlock = 64;
 inline constexpr Row kNoRow = ~Row{0};
+inline constexpr size_t kFewBlocks = 32;  // Bits of so many are no more work than a short list.
 
 inline bool HasBit(const Words& words, size_t bit) {
   return bit / kBlock < words.size() && (words[bit / kBlock] >> (bit % kBlock) & 1) != 0;
@@ -45,7 +47,7 @@ class RowSet {
   void Add(Row row);     // REQUIRES: not there.
   void Remove(Row row);  // REQUIRES: there.
 
-  // A list where the set is small, else bits.
+  // A list where the set is small and spread over many blocks, else bits.
   bool listed() const { return bits_ == nullptr; }
   const std::vector<Row>& list() const { return list_; }   // In order.
   const Words& words() const { return bits_->words; }      // By block.
@@ -60,7 +62,9 @@ class RowSet {
     Words words;
     Words summary;
   };
+  void AddToList(Row row);
   void Spread();  // From a list to bits.
+  void Gather();  // From bits to a list.
 
   size_t size_ = 0;
   std::vector<Row> list_;
@@ -75,23 +79,41 @@ class MatchedRows {
 
   bool listed() const { return listed_; }
   const std::vector<Row>& list() const { return list_; }
-  // A bit for each block that has a word. The word may have become 0.
+  // A bit for each block that may have a member.
   const Words& summary() const { return summary_; }
-  uint64_t word(size_t block) const {  // REQUIRES: !listed(), and its bit in summary().
-    const uint64_t before = summary_[block / kBlock] & ((uint64_t{1} << (block % kBlock)) - 1);
-    return words_[ranks_[block / kBlock] + CountBits(before)];
-  }
+  // REQUIRES: !listed(), and its bit in summary().
+  uint64_t word(size_t block) const { return words_[dense_ ? block : Place(block)]; }
+  template <typename Visit>
+  void ForEach(Visit&& visit) const;  // visit(row)
   size_t bytes() const;
 
  private:
   static constexpr size_t kListMax = 32;
-  size_t Place(size_t block) const;  // In words_. REQUIRES: its bit in summary().
+  static constexpr size_t kDenseFactor = 4;  // One block in so many has a member: all get a word.
+  size_t Place(size_t block) const {         // In words_, where it is not dense.
+    const uint64_t before = summary_[block / kBlock] & ((uint64_t{1} << (block % kBlock)) - 1);
+    return ranks_[block / kBlock] + CountBits(before);
+  }
 
   bool listed_ = true;
+  bool dense_ = false;
   std::vector<Row> list_;  // In order.
   Words summary_;
   std::vector<uint32_t> ranks_;  // By word of the summary: how many words come before its own.
-  Words words_;                  // Of the blocks in the summary only.
+  Words words_;                  // Dense: of all blocks. Else of those in the summary only.
 };
+
+template <typename Visit>
+void MatchedRows::ForEach(Visit&& visit) const {
+  for (const Row row : list_) visit(row);
+  for (size_t i = 0; i < summary_.size(); ++i) {
+    for (uint64_t some = summary_[i]; some != 0; some &= some - 1) {
+      const size_t block = i * kBlock + LowestBit(some);
+      for (uint64_t bits = word(block); bits != 0; bits &= bits - 1) {
+        visit(static_cast<Row>(block * kBlock + LowestBit(bits)));
+      }
+    }
+  }
+}
 
 }  // namespace muster::sched

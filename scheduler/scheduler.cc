@@ -25,6 +25,7 @@ void Scheduler::Impl::Step(const Event& event, std::vector<Action>& actions) {
   Settle();
   leaving_.RevokeDue(now_, *actions_);  // Last: what this event ended needs none.
   RecordRest(first_action);
+  cluster_.index().capacity().FileChanged();
   actions_ = nullptr;
 }
 
@@ -33,7 +34,7 @@ absl::Time Scheduler::Impl::NextTick() const {
   if (!timers_.empty()) next = std::min(next, timers_.begin()->first.first);
   if (!adoptions_.empty()) next = std::min(next, adoptions_.begin()->first);
   next = std::min({next, leaving_.NextDue(), NextSlice(), ReservationTick()});
-  if (waiting_ > 0 && InGrace()) next = std::min(next, GraceEnd());
+  if (waiting_ > 0 && InGrace()) next = std::min(next, grace_end_);
   return next;
 }
 
@@ -157,6 +158,11 @@ void Scheduler::Impl::On(const NodeLost& event) {
 // --- Requests ---
 
 void Scheduler::Impl::On(const Requested& event) {
+  requests_.prefetch(event.request);
+  SchedulingClass* const of = cluster_.FindClass(event.spec);
+  std::optional<Room> room;  // Its node comes from memory while the rest is done.
+  const bool known_and_first = of != nullptr && IsFirstOf(*of);
+  if (known_and_first) room = LikelyRoom(*of, of->open_at_first(), cluster_.index());
   if (Request* const known = Find(event.request)) {
     if (!known->granted()) return;
     if (known->Has(Bundle::State::kMissing)) {
@@ -166,7 +172,6 @@ void Scheduler::Impl::On(const Requested& event) {
     }
     return;
   }
-  SchedulingClass* const of = cluster_.FindClass(event.spec);
   if (of == nullptr) {  // The spec of a class that is known was looked at before.
     if (const absl::Status status = Validate(*event.spec); !status.ok()) {
       actions_->push_back(
@@ -190,7 +195,7 @@ void Scheduler::Impl::On(const Requested& event) {
       return;
     }
   }
-  Request& request = Add(event.request, event.spec);
+  Request& request = Add(event.request, event.spec, of);
   if (event.spec->is_group() && event.placed_shape >= 0 &&
       event.placed_shape < static_cast<int>(event.spec->shapes.size())) {
     request.shape = event.placed_shape;
@@ -198,12 +203,12 @@ void Scheduler::Impl::On(const Requested& event) {
     BeginSlice(request);
     return WaitForMissing(request);
   }
-  // Nothing that waits could be placed now, so it takes nothing from an older one.
-  if (PlainOrder() && holds_.empty() && quotas_.empty() && reservation_.group == RequestId{} &&
-      !request.of->waits() && request.of->spec.bundles == 1 && request.of->counted() &&
-      !IsConstrained(request.of->spec)) {
+  if (known_and_first || (of == nullptr && IsFirstOf(*request.of))) {
     request.open = request.of->open_at_first();
-    if (PlaceOne(*request.of, request)) return;
+    if (!room || !HasRoom(*request.of, *room)) {
+      room = FindRoom(*request.of, request.open, cluster_.index());
+    }
+    if (room) return PlaceFound(request, *room);
     request.of->blocked = !config_.sharing.preemption;  // Else it is tried again, with victims.
     request.open = 1;
   }
@@ -228,6 +233,7 @@ void Scheduler::Impl::On(const RequestCancelled& event) {
 }
 
 void Scheduler::Impl::On(const LeaseFinished& event) {
+  requests_.prefetch(event.request);
   Request* const request = Find(event.request);
   const Bundle* const bundle = Running(request, event.bundle);
   if (bundle == nullptr) return;
@@ -279,10 +285,10 @@ Bundle* Scheduler::Impl::Running(Request* request, int bundle) {
   return found.state == Bundle::State::kRunning ? &found : nullptr;
 }
 
-Request& Scheduler::Impl::Add(RequestId id, const SpecHandle& spec) {
+Request& Scheduler::Impl::Add(RequestId id, const SpecHandle& spec, SchedulingClass* of) {
   Request* slot = nullptr;
   if (free_requests_.empty()) {
-    slot = &pool_.emplace_back();
+    slot = slab_.New();
   } else {
     slot = free_requests_.back();
     free_requests_.pop_back();
@@ -290,7 +296,7 @@ Request& Scheduler::Impl::Add(RequestId id, const SpecHandle& spec) {
   slot->id = id;
   const bool added = requests_.insert(slot).second;
   MUSTER_CHECK(added);
-  slot->of = cluster_.Use(spec);
+  slot->of = of != nullptr ? cluster_.Use(of) : cluster_.Use(spec);
   if (slot->of->tenant == nullptr) slot->of->tenant = tenants_.Enter(slot->of->spec.tenant);
   slot->arrival = next_arrival_++;
   slot->since = now_;
@@ -399,7 +405,14 @@ void Scheduler::Impl::Adopt(const HeldLease& held, Node& node) {
   }
 
   if (request == nullptr) {
+<<<<<<< HEAD
     request = &Add(held.request, held.spec);
+=======
+    request = &Add(held.request, held.spec, cluster_.FindClass(held.spec));
+    if (config_.sharing.time_slice != absl::InfiniteDuration()) {
+      granted_since_.emplace(request->granted_at(), request->id);
+    }
+>>>>>>> main
   }
   if (!request->granted()) {
     const bool waited = request->queued;

@@ -18,6 +18,26 @@ bool Later(const SchedulingClass* a, const SchedulingClass* b) {
 }  // namespace
 
 void Scheduler::Impl::Settle() {
+  if (IsSettled()) return;
+  if (waiting_ > 0 || !SameNodes() || !IsCalm()) {
+    SettleAll();
+  } else {  // Room for nobody.
+    grown_.clear();
+    regrown_.clear();
+  }
+  changed_nodes_.clear();
+  for (const uint64_t id : touched_) {
+    const auto found = cluster_.classes().find(id);
+    if (found != cluster_.classes().end()) found->second->touched = false;
+  }
+  touched_.clear();
+  changed_ = false;
+  topology_changed_ = false;
+  look_at_all_ = false;
+  new_waiting_ = nullptr;
+}
+
+void Scheduler::Impl::SettleAll() {
   if (topology_changed_ || look_at_all_) {
     LookAgainAtAvoided();
     for (SchedulingClass* of : cluster_.feasibility().TakeChanged()) Touch(*of);
@@ -38,17 +58,7 @@ void Scheduler::Impl::Settle() {
     grown_ = std::exchange(regrown_, {});
     again = !grown_.empty();
   }
-  changed_nodes_.clear();
   SayInfeasible();
-  for (const uint64_t id : touched_) {
-    const auto found = cluster_.classes().find(id);
-    if (found != cluster_.classes().end()) found->second->touched = false;
-  }
-  touched_.clear();
-  changed_ = false;
-  topology_changed_ = false;
-  look_at_all_ = false;
-  new_waiting_ = nullptr;
 }
 
 // What could hold a request elsewhere has changed: what it avoids may now be all there is.
@@ -138,11 +148,16 @@ bool Scheduler::Impl::PlaceShownHead(SchedulingClass& of) {
 bool Scheduler::Impl::PlaceOne(SchedulingClass& of, Request& head) {
   const std::optional<Room> room = FindRoomFor(of, head);
   if (!room) return false;
-  SurveyBefore(of, *room);
   if (head.queued) Dequeue(head);
-  PlaceBundle(head, *room);
-  Granted(head);
+  PlaceFound(head, *room);
   return true;
+}
+
+// REQUIRES: it is in no queue.
+void Scheduler::Impl::PlaceFound(Request& request, const Room& room) {
+  if (decisions_.surveys()) SurveyBefore(*request.of, room);
+  PlaceBundle(request, room);
+  Granted(request);
 }
 
 // Where the next bundle goes by the choices from `first` on, closed nodes left out.
@@ -211,7 +226,7 @@ bool Scheduler::Impl::PlaceVisibleGroup(SchedulingClass& of, Request& head) {
   while (head.bundles.size() < bundles) {
     const std::optional<Room> room = FindOpenRoom(of, 0, head.open);
     if (!room) break;
-    if (head.bundles.empty()) SurveyBefore(of, *room);
+    if (decisions_.surveys() && head.bundles.empty()) SurveyBefore(of, *room);
     PlaceBundle(head, *room);
   }
   if (head.bundles.size() < bundles) {
@@ -239,16 +254,16 @@ bool Scheduler::Impl::PlaceVisibleGroup(SchedulingClass& of, Request& head) {
 void Scheduler::Impl::PlaceBundle(Request& request, const Room& room) {
   const Resources& needs = request.of->spec.choices[room.choice].resources;
   const int number = static_cast<int>(request.bundles.size());
-  Bundle bundle{.state = Bundle::State::kRunning};
-  bundle.placement = {.node = room.node->id,
-                      .choice = room.choice,
-                      .resources = needs,
-                      .devices = room.node->free.Take(needs)};
+  Bundle& bundle = request.bundles.emplace_back();
+  bundle.state = Bundle::State::kRunning;
+  bundle.placement.node = room.node->id;
+  bundle.placement.choice = room.choice;
+  bundle.placement.resources = needs;
+  bundle.placement.devices = room.node->free.Take(needs);
   bundle.on = room.node;
   room.node->leases.emplace(request.id, number);
   Charge(request, bundle.placement, +1);
   cluster_.topology().Update(*room.node);
-  request.bundles.push_back(std::move(bundle));
 }
 
 void Scheduler::Impl::TakeBackBundles(Request& request) {
@@ -266,22 +281,25 @@ void Scheduler::Impl::TakeBackBundles(Request& request) {
 }
 
 void Scheduler::Impl::Granted(Request& request) {
-  const absl::Time before = request.granted_at();  // It may have been adopted then.
-  request.waited = now_ - request.since;
-  RecordGrant(request);
-  if (config_.sharing.time_slice != absl::InfiniteDuration()) {
-    granted_since_.erase({before, request.id});
+  if (config_.sharing.time_slice == absl::InfiniteDuration()) {
+    request.waited = now_ - request.since;
+  } else {
+    granted_since_.erase({request.granted_at(), request.id});  // It may have been adopted then.
+    request.waited = now_ - request.since;
     BeginSlice(request);
   }
+  RecordGrant(request);
   CountOvertaking(request);
   SayGrant(request);
 }
 
 void Scheduler::Impl::SayGrant(const Request& request) {
-  Grant grant{.request = request.id, .shape = request.shape, .level = request.level};
+  Grant& grant = std::get<Grant>(actions_->emplace_back(std::in_place_type<Grant>));
+  grant.request = request.id;
+  grant.shape = request.shape;
+  grant.level = request.level;
   grant.placements.reserve(request.bundles.size());
   for (const Bundle& bundle : request.bundles) grant.placements.push_back(bundle.placement);
-  actions_->push_back(std::move(grant));
 }
 
 // What is found about the choices of a request that waits depends on the nodes there are, not on

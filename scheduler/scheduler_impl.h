@@ -4,7 +4,6 @@
 // scheduler_report.cc explains and checks, scheduler_snapshot.cc takes all of it out and in again.
 #pragma once
 
-#include <deque>
 #include <memory>
 #include <optional>
 #include <tuple>
@@ -18,11 +17,13 @@
 #include "absl/hash/hash.h"
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "scheduler/base/slab.h"
 #include "scheduler/cluster.h"
 #include "scheduler/decisions.h"
 #include "scheduler/group_placer.h"
 #include "scheduler/holds.h"
 #include "scheduler/leaving.h"
+#include "scheduler/placement_constraints.h"
 #include "scheduler/placer.h"
 #include "scheduler/quotas.h"
 #include "scheduler/reservation.h"
@@ -53,8 +54,14 @@ class Scheduler::Impl {
  public:
   explicit Impl(SchedulerConfig config)
       : config_(config),
+        grace_end_(config.start + config.infeasible_grace),
         cluster_(config.lost_nodes_kept, config.idle_classes_kept, config.hierarchy),
         decisions_(config.decisions_kept, config.decision_detail) {}
+
+  ~Impl() {
+    for (Request* request : requests_) slab_.Delete(request);
+    for (Request* request : free_requests_) slab_.Delete(request);
+  }
 
   void Step(const Event& event, std::vector<Action>& actions);
   absl::Time NextTick() const;
@@ -100,13 +107,33 @@ class Scheduler::Impl {
   void On(const Tick&) {}
 
   // --- Time ---
-  absl::Time GraceEnd() const { return config_.start + config_.infeasible_grace; }
-  bool InGrace() const { return now_ < GraceEnd(); }
+  bool InGrace() const { return now_ < grace_end_; }
   void OpenDueChoices();
   void GiveUpAdoptions();
 
   // --- Deciding ---
   void Settle();  // Until nothing more can be placed, opened or said.
+  void SettleAll();
+  // Nothing happens by the clock alone, and nothing is kept for anybody.
+  bool IsCalm() const {
+    return holds_.empty() && broken_.empty() && big_.empty() && reservation_.group == RequestId{} &&
+           granted_since_.empty() && config_.sharing.backfill == Backfill::kGreedy;
+  }
+  // Nothing has changed that could matter to what does not wait.
+  bool SameNodes() const {
+    return !topology_changed_ && !look_at_all_ && !try_broken_ && !quota_used_ && !quota_freed_;
+  }
+  // Settle() has been done, and nothing has changed since.
+  bool IsSettled() const {
+    return grown_.empty() && regrown_.empty() && changed_nodes_.empty() && touched_.empty() &&
+           ready_.empty() && SameNodes() && IsCalm();
+  }
+  // A request of the class may be placed when it comes: nothing that waits could be placed now, so
+  // it takes nothing from an older one.
+  bool IsFirstOf(const SchedulingClass& of) const {
+    return !of.waits() && of.spec.bundles == 1 && of.counted() && !IsConstrained(of.spec) &&
+           PlainOrder() && holds_.empty() && quotas_.empty() && reservation_.group == RequestId{};
+  }
   void LookAgainAtAvoided();
   void PlaceAll();
   void FindCandidates(std::optional<WaitingKey> tried);
@@ -114,6 +141,7 @@ class Scheduler::Impl {
   bool PlaceHead(SchedulingClass& of);
   bool PlaceShownHead(SchedulingClass& of);
   bool PlaceOne(SchedulingClass& of, Request& head);
+  void PlaceFound(Request& request, const Room& room);
   bool PlaceGroup(SchedulingClass& of, Request& head);
   bool PlaceVisibleGroup(SchedulingClass& of, Request& head);
   std::optional<Room> FindRoomFor(const SchedulingClass& of, const Request& head);
@@ -252,7 +280,7 @@ class Scheduler::Impl {
   // --- Requests ---
   Request* Find(RequestId id) const;
   static Bundle* Running(Request* request, int bundle);  // Null: there is no such lease.
-  Request& Add(RequestId id, const SpecHandle& spec);
+  Request& Add(RequestId id, const SpecHandle& spec, SchedulingClass* of);  // Null: not known yet.
   void Forget(Request& request);
   void Enqueue(Request& request);
   void Dequeue(Request& request);
@@ -270,14 +298,15 @@ class Scheduler::Impl {
   void Touch(SchedulingClass& of);
 
   const SchedulerConfig config_;
+  const absl::Time grace_end_;
   Cluster cluster_;
   Decisions decisions_;
   absl::Time now_ = absl::InfinitePast();
   std::vector<Action>* actions_ = nullptr;  // During Step().
 
   absl::flat_hash_set<Request*, RequestIdHash, RequestIdEqual> requests_;
-  std::deque<Request> pool_;             // Where requests live.
-  std::vector<Request*> free_requests_;  // Of the pool; they keep their vectors.
+  Slab<Request> slab_;                   // Where requests live.
+  std::vector<Request*> free_requests_;  // They keep their vectors.
   uint64_t next_arrival_ = 1;
   int64_t waiting_ = 0;
 

@@ -278,7 +278,7 @@ absl::Status Scheduler::Impl::LoadRequest(const SnapshotRequest& from) {
     return Wrong(name, ": waited is longer than it has been there");
   }
   next_arrival_ = from.arrival;
-  Request& request = Add(from.request, of->second->handle);
+  Request& request = Add(from.request, of->second->handle, of->second.get());
   request.since = from.since;
   request.opened_at = from.opened_at;
   request.open = from.open;

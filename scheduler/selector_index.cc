@@ -10,7 +10,8 @@ namespace muster::sched {
 namespace {
 
 constexpr size_t kChangesMax = 8192;
-constexpr size_t kAlikeMin = 16;  // Nodes for each combination of values.
+constexpr size_t kAlikeKindsMax = 32;
+constexpr size_t kAlikeNodesMin = 256;  // Of each kind.
 
 void Intersect(Words& words, const Words& with) {
   for (size_t i = 0; i < words.size(); ++i) words[i] &= i < with.size() ? with[i] : 0;
@@ -69,10 +70,8 @@ void SelectorIndex::Release(int number) {
   free_numbers_.push_back(number);
 }
 
-const MatchedRows& SelectorIndex::matched(int number) const {
-  Entry& entry = entries_[number];
+void SelectorIndex::BringUpToDate(Entry& entry) const {
   const uint64_t changes = forgotten_ + changes_.size();
-  if (entry.layout == layout_ && entry.seen == changes) return entry.matched;
   // Correcting one row costs about as much as building some blocks.
   const bool build = entry.layout != layout_ || entry.seen < forgotten_ ||
                      changes - entry.seen > 16 + rows_.blocks() / 8;
@@ -83,7 +82,6 @@ const MatchedRows& SelectorIndex::matched(int number) const {
   }
   entry.layout = layout_;
   entry.seen = changes;
-  return entry.matched;
 }
 
 void SelectorIndex::Build(Entry& entry) const {
@@ -150,13 +148,7 @@ bool SelectorIndex::Matches(const Entry& entry, const NodeLabels& labels) const 
 std::vector<Node*> SelectorIndex::nodes(int number) const {
   std::vector<Node*> nodes;
   const MatchedRows& rows = matched(number);
-  for (const Row row : rows.list()) nodes.push_back(rows_.node(row));
-  for (size_t block = 0; block < rows.summary().size() * kBlock; ++block) {
-    if (!HasBit(rows.summary(), block)) continue;
-    for (uint64_t word = rows.word(block); word != 0; word &= word - 1) {
-      nodes.push_back(rows_.node(static_cast<Row>(block * kBlock + LowestBit(word))));
-    }
-  }
+  rows.ForEach([&](Row row) { nodes.push_back(rows_.node(row)); });
   std::sort(nodes.begin(), nodes.end(), [](const Node* a, const Node* b) { return a->id < b->id; });
   return nodes;
 }
@@ -206,8 +198,8 @@ std::vector<uint32_t> SelectorIndex::Alike(const Node& node) const {
   return alike;
 }
 
-// The keys that selectors name most, as long as there are some nodes for each combination of their
-// values. A block that is filled in part costs less than one of which a selector matches a part.
+// The keys that selectors name most, as long as there are few combinations of their values and many
+// nodes for each.
 std::vector<LabelKeyId> SelectorIndex::ChooseAlikeKeys() const {
   std::vector<LabelKeyId> keys;
   for (LabelKeyId key = 0; key < asked_for_.size(); ++key) {
@@ -215,11 +207,12 @@ std::vector<LabelKeyId> SelectorIndex::ChooseAlikeKeys() const {
   }
   std::stable_sort(keys.begin(), keys.end(),
                    [&](LabelKeyId a, LabelKeyId b) { return asked_for_[a] > asked_for_[b]; });
-  size_t combinations = 1;
+  const size_t kinds_max = std::min(kAlikeKindsMax, rows_.size() / kAlikeNodesMin);
+  size_t kinds = 1;
   std::vector<LabelKeyId> chosen;
   for (const LabelKeyId key : keys) {
-    if (combinations * labels_.values_of(key) * kAlikeMin > rows_.size()) continue;
-    combinations *= labels_.values_of(key);
+    if (kinds * labels_.values_of(key) > kinds_max) continue;
+    kinds *= labels_.values_of(key);
     chosen.push_back(key);
   }
   std::sort(chosen.begin(), chosen.end());

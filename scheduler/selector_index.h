@@ -44,7 +44,13 @@ class SelectorIndex {
   static bool Selected(const Node& node, int number) {
     return node.index->matched(number).Contains(node.row);
   }
-  const MatchedRows& matched(int number) const;
+  const MatchedRows& matched(int number) const {
+    Entry& entry = entries_[number];
+    if (entry.layout != layout_ || entry.seen != forgotten_ + changes_.size()) {
+      BringUpToDate(entry);
+    }
+    return entry.matched;
+  }
   std::vector<Node*> nodes(int number) const;  // In order of id. O(nodes); for reports.
   const LabelSelector& selector(int number) const { return entries_[number].selector; }
   const std::vector<IndexedRequirement>& requirements(int number) const {
@@ -70,6 +76,7 @@ class SelectorIndex {
   void Build(Entry& entry) const;
   void Correct(Entry& entry) const;
   bool Matches(const Entry& entry, const NodeLabels& labels) const;
+  void BringUpToDate(Entry& entry) const;
   void NoteChange(Row row);
   std::vector<uint32_t> Alike(const Node& node) const;
   std::vector<LabelKeyId> ChooseAlikeKeys() const;

@@ -32,7 +32,7 @@ v1::Decision HeadCore::ProtoOf(const sched::DecisionView& view) const {
   proto.set_choices(static_cast<uint32_t>(view.choices));
   proto.set_selector(view.choice);
   proto.set_waited_ns(absl::ToInt64Nanoseconds(decision.waited));
-  proto.set_why(decision.why);
+  proto.set_why(view.why);
   proto.set_bundles(static_cast<uint32_t>(decision.bundles));
   proto.set_surveyed(view.surveyed);
   proto.set_candidates(static_cast<uint32_t>(view.candidates));
