@@ -23,7 +23,11 @@ void Scheduler::Impl::Step(const Event& event, std::vector<Action>& actions) {
   Settle();
   std::visit([this](const auto& what) { On(what); }, event.what);
   Settle();
-  leaving_.RevokeDue(now_, *actions_);  // Last: what this event ended needs none.
+  do {  // Last: what this event ended needs none.
+    leaving_.RevokeDue(now_, *actions_);
+    if (!EndLeavingGroups()) break;
+    Settle();
+  } while (true);
   RecordRest(first_action);
   cluster_.index().capacity().FileChanged();
   actions_ = nullptr;
@@ -405,14 +409,7 @@ void Scheduler::Impl::Adopt(const HeldLease& held, Node& node) {
   }
 
   if (request == nullptr) {
-<<<<<<< HEAD
-    request = &Add(held.request, held.spec);
-=======
     request = &Add(held.request, held.spec, cluster_.FindClass(held.spec));
-    if (config_.sharing.time_slice != absl::InfiniteDuration()) {
-      granted_since_.emplace(request->granted_at(), request->id);
-    }
->>>>>>> main
   }
   if (!request->granted()) {
     const bool waited = request->queued;

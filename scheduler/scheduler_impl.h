@@ -14,6 +14,7 @@
 #include "absl/container/btree_set.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
+#include "absl/functional/function_ref.h"
 #include "absl/hash/hash.h"
 #include "absl/status/status.h"
 #include "absl/time/time.h"
@@ -164,8 +165,12 @@ class Scheduler::Impl {
   bool ByShare() const { return config_.sharing.ordering == Ordering::kFair && tenants_.several(); }
   void PlaceInTurns();  // As PlaceAll(), where turns are not simply by age or not all may pass.
   void PlaceByPlan();   // For easy and conservative backfill.
-  bool PlaceHeadWithin(Timeline& plan, SchedulingClass& of);
-  bool PlaceGroupWithin(Timeline& plan, SchedulingClass& of, Request& head);
+  // The plan is made when it is asked for: most of the time nobody has room that could be put off.
+  using PlanSource = absl::FunctionRef<Timeline&()>;
+  bool PlaceHeadWithin(PlanSource plan, SchedulingClass& of);
+  bool PlaceGroupWithin(PlanSource plan, SchedulingClass& of, Request& head);
+  bool PlaceShapedWithin(PlanSource plan, SchedulingClass& of, Request& head);
+  void ReserveStart(Timeline& plan, const Request& request);
   void AddEnds(Timeline& plan) const;
   absl::Duration ExpectedDuration(const RequestSpec& spec) const;
   std::optional<Room> FindWithinQuota(const SchedulingClass& of, int first, int open,
@@ -199,6 +204,12 @@ class Scheduler::Impl {
   bool TakeFromOthers();
   void LookAgain(SchedulingClass& of);
   bool TakeFor(SchedulingClass& of, Request& request, LeavingReason reason);
+  bool TakeVisible(SchedulingClass& of, Request& request, LeavingReason reason);
+  void TellToLeave(const Request& victim, const Notice& notice, Hold& hold);
+  // Placement groups that were told to leave for others, once nothing runs inside them or their
+  // time is over. True: there were some.
+  bool EndLeavingGroups();
+  std::vector<LeaseId> LeasesInside(const Request& group) const;
   std::optional<int64_t> RankFor(const SchedulingClass& of, LeavingReason reason,
                                  const Request& victim) const;
   Capacity RoomFor(const SchedulingClass& of, const Node& node) const;
@@ -214,6 +225,7 @@ class Scheduler::Impl {
   };
   bool PlaceShaped(SchedulingClass& of, Request& head);
   bool FindShaped(const SchedulingClass& of, int open) const;
+  void PlaceFoundShape(Request& head);  // Where group_room_ says.
   bool PlaceInside(SchedulingClass& of, Request& head);
   // Where a request inside a group would go now: which bundle, which choice.
   struct InsideRoom {
@@ -240,7 +252,7 @@ class Scheduler::Impl {
   void MarkBroken(Request& group);
   void PlaceBroken();
   bool PlaceLost(Request& group);
-  void ReleaseAll(Request& group);
+  void ReleaseAll(Request& group, const std::string& why);
   void FinishClosing(Request& group);
   void RequeueGroup(Request& group);
   void RemoveGroup(Request& group);
@@ -324,6 +336,7 @@ class Scheduler::Impl {
   // With a time slice: what has bundles, by when it was granted.
   absl::btree_set<std::pair<absl::Time, RequestId>> granted_since_;
   absl::btree_map<int, int64_t> preemptible_;  // With preemption: running leases, by priority.
+  absl::btree_set<RequestId> leaving_groups_;  // Told to leave for others.
   // Blocked leases, by tenant and job.
   absl::btree_map<std::pair<std::string, std::string>, int64_t> blocked_jobs_;
   bool quota_used_ = false;   // Since LookAtQuotas(): a quota has less left,

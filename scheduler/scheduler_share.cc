@@ -190,7 +190,14 @@ void Scheduler::Impl::FillHolds() {
       cluster_.topology().Update(*part.node);
     }
     const bool awaited = std::any_of(hold.victims.begin(), hold.victims.end(), [&](LeaseId lease) {
-      return Running(Find(lease.first), lease.second) != nullptr;
+      Request* const victim = Find(lease.first);
+      if (victim == nullptr || !victim->of->spec.is_group()) {
+        return Running(victim, lease.second) != nullptr;
+      }
+      // Once it has gone as a whole its bundles may be anywhere.
+      return leaving_.Find(lease) != nullptr ||
+             (static_cast<size_t>(lease.second) < victim->bundles.size() &&
+              victim->bundles[lease.second].state == Bundle::State::kClosing);
     });
     if (!hold.full() && awaited) continue;
     SchedulingClass& of = *hold.of;
@@ -232,6 +239,10 @@ void Scheduler::Impl::DropHold(uint64_t id, bool spare_victims) {
     if (victim == nullptr || told == nullptr || told->revoked) continue;
     if (victim->Has(Bundle::State::kEnded) || told->notice.reason != hold.reason) continue;
     leaving_.Forget(lease);
+    if (!victim->of->spec.is_group()) continue;
+    leaving_groups_.erase(lease.first);
+    for (const LeaseId& inside : LeasesInside(*victim)) leaving_.Forget(inside);
+    WakeInside(lease.first);
   }
 }
 
@@ -374,8 +385,13 @@ bool Scheduler::Impl::TakeFromOthers() {
 std::optional<int64_t> Scheduler::Impl::RankFor(const SchedulingClass& of, LeavingReason reason,
                                                 const Request& victim) const {
   const SchedulingClass& from = *victim.of;
-  // What a placement group holds is not work: what runs inside takes from it, and gives it nothing.
-  if (from.spec.is_group() || from.spec.inside) return std::nullopt;
+  if (from.spec.inside) return std::nullopt;  // It goes with its group.
+  if (from.spec.is_group()) {                 // As a whole, with what runs inside it.
+    if (reason != LeavingReason::kPreempted || victim.broken || victim.closing) return std::nullopt;
+    for (const LeaseId& lease : LeasesInside(victim)) {
+      if (!Find(lease.first)->of->spec.preemptible) return std::nullopt;
+    }
+  }
   if (!from.spec.preemptible || &from == &of || victim.Has(Bundle::State::kMissing)) {
     return std::nullopt;
   }
@@ -422,9 +438,26 @@ Capacity Scheduler::Impl::RoomFor(const SchedulingClass& of, const Node& node) c
   return room;
 }
 
+std::vector<LeaseId> Scheduler::Impl::LeasesInside(const Request& group) const {
+  std::vector<LeaseId> leases;
+  for (auto at = rooms_.lower_bound({group.id, 0}); at != rooms_.end(); ++at) {
+    if (at->first.first != group.id) break;
+    leases.insert(leases.end(), at->second.children.begin(), at->second.children.end());
+  }
+  return leases;
+}
+
 bool Scheduler::Impl::TakeFor(SchedulingClass& of, Request& request, LeavingReason reason) {
+  if (of.spec.inside) return false;  // What it could get is its group's.
+  if (!SeesReserved(of)) return TakeVisible(of, request, reason);
+  ShowReserved(reservation_.nodes, true);
+  const bool taken = TakeVisible(of, request, reason);
+  ShowReserved(reservation_.nodes, false);
+  return taken;
+}
+
+bool Scheduler::Impl::TakeVisible(SchedulingClass& of, Request& request, LeavingReason reason) {
   const bool preempts = reason == LeavingReason::kPreempted;
-  if (!of.counted()) return false;  // Victims are looked for one by one, not for a topology.
   if (preempts && (preemptible_.empty() || preemptible_.begin()->first >= of.spec.priority)) {
     return false;
   }
@@ -434,15 +467,28 @@ bool Scheduler::Impl::TakeFor(SchedulingClass& of, Request& request, LeavingReas
   }
   const ClosedNodes avoided(Avoids(request) ? AvoidedNodes(cluster_, of.spec)
                                             : std::vector<Node*>{});
+  int shape = 0;
   const VictimSearch search(
       {.rank = [&](const Request& victim) { return RankFor(of, reason, victim); },
        .room = [&](const Node& node) { return RoomFor(of, node); },
        .find = [this](RequestId id) { return Find(id); },
+       .layout =
+           [&](CapacityView view, std::vector<Room>& places) {
+             const Topology& topology = std::as_const(cluster_).topology();
+             if (!group_placer_.Find(*of.plan, request.open, topology, view, group_room_)) {
+               return false;
+             }
+             shape = group_room_.shape;
+             places = group_room_.rooms;
+             return true;
+           },
        .now = now_,
        .longest_first = !preempts});
   // What could be taken on a node grows only with the node.
-  const bool only_changed = preempts && of.found_no_victims && of.spec.bundles == 1 &&
-                            !topology_changed_ && !look_at_all_ && !of.touched;
+  const bool known =
+      preempts && of.found_no_victims && !topology_changed_ && !look_at_all_ && !of.touched;
+  if (known && of.shaped() && changed_nodes_.empty()) return false;
+  const bool only_changed = known && of.counted() && of.spec.bundles == 1;
   const std::optional<Taking> taking =
       search.Find(of, request.open, only_changed ? changed_nodes_ : cluster_.nodes());
   if (preempts) of.found_no_victims = !taking;
@@ -460,11 +506,15 @@ bool Scheduler::Impl::TakeFor(SchedulingClass& of, Request& request, LeavingReas
     DropHold(id, /*spare_victims=*/false);
   }
   Hold hold{.of = &of, .request = request.id, .reason = reason};
-  for (const Room& room : taking->places) {
-    hold.parts.push_back({.node = room.node, .needs = of.spec.choices[room.choice].resources});
+  for (size_t i = 0; i < taking->places.size(); ++i) {
+    const Room& room = taking->places[i];
+    hold.parts.push_back(
+        {.node = room.node,
+         .needs = ChoiceOf(of.spec, shape, static_cast<int>(i), room.choice).resources});
   }
   const std::string name = of.spec.name.empty() ? "" : absl::StrCat(" (", of.spec.name, ")");
-  const std::string needs = ToText(of.spec.choices[taking->places[0].choice].resources);
+  const std::string needs =
+      ToText(of.spec.choices[of.spec.is_group() ? shape : taking->places[0].choice].resources);
   const std::string why =
       absl::StrCat("request ", request.id.ToString(), name,
                    preempts ? absl::StrCat(" of priority ", of.spec.priority) : "", " needs ",
@@ -474,19 +524,13 @@ bool Scheduler::Impl::TakeFor(SchedulingClass& of, Request& request, LeavingReas
                                            ShortDuration(config_.sharing.time_slice)));
   const absl::Duration grace =
       preempts ? config_.sharing.preemption_grace : config_.sharing.recall_grace;
-  for (const Request* victim : taking->victims) {
-    for (size_t bundle = 0; bundle < victim->bundles.size(); ++bundle) {
-      if (victim->bundles[bundle].state != Bundle::State::kRunning) continue;
-      Notice notice{
-          .request = victim->id, .bundle = static_cast<int>(bundle), .reason = reason, .why = why};
-      if (grace != absl::InfiniteDuration()) notice.deadline = now_ + grace;
-      leaving_.Tell(notice, *actions_);
-      hold.victims.push_back({victim->id, notice.bundle});
-    }
-  }
+  Notice notice{.reason = reason, .why = why};
+  if (grace != absl::InfiniteDuration()) notice.deadline = now_ + grace;
+  for (const Request* victim : taking->victims) TellToLeave(*victim, notice, hold);
   // And those that were leaving already, and count for it.
   for (const auto& [lease, told] : leaving_.told()) {
     const Request* const victim = Find(lease.first);
+    if (victim->bundles[lease.second].inside >= 0) continue;  // It gives back to its group.
     const NodeId node = victim->bundles[lease.second].placement.node;
     const bool there = std::any_of(taking->places.begin(), taking->places.end(),
                                    [&](const Room& room) { return room.node->id == node; });
@@ -503,6 +547,50 @@ bool Scheduler::Impl::TakeFor(SchedulingClass& of, Request& request, LeavingReas
     cluster_.topology().Update(*part.node);
   }
   return true;
+}
+
+void Scheduler::Impl::TellToLeave(const Request& victim, const Notice& notice, Hold& hold) {
+  const auto tell = [&](LeaseId lease) {
+    Notice one = notice;
+    one.request = lease.first;
+    one.bundle = lease.second;
+    leaving_.Tell(one, *actions_);
+  };
+  for (size_t bundle = 0; bundle < victim.bundles.size(); ++bundle) {
+    if (victim.bundles[bundle].state != Bundle::State::kRunning) continue;
+    const LeaseId lease{victim.id, static_cast<int>(bundle)};
+    tell(lease);
+    hold.victims.push_back(lease);
+  }
+  if (!victim.of->spec.is_group()) return;
+  leaving_groups_.insert(victim.id);
+  for (const LeaseId& inside : LeasesInside(victim)) tell(inside);
+}
+
+bool Scheduler::Impl::EndLeavingGroups() {
+  if (leaving_groups_.empty()) return false;
+  // Nothing runs by a group's bundle that could be killed.
+  const auto of_group = [&](const Action& action) {
+    const auto* const revoke = std::get_if<Revoke>(&action);
+    return revoke != nullptr && revoke->reason == LeavingReason::kPreempted &&
+           leaving_groups_.contains(revoke->request);
+  };
+  actions_->erase(std::remove_if(actions_->begin(), actions_->end(), of_group), actions_->end());
+  const std::vector<RequestId> ids(leaving_groups_.begin(), leaving_groups_.end());
+  bool any = false;
+  for (const RequestId id : ids) {
+    Request& group = *Find(id);
+    const Leaving::Entry* told = nullptr;
+    for (size_t i = 0; i < group.bundles.size() && told == nullptr; ++i) {
+      told = leaving_.Find({id, static_cast<int>(i)});
+    }
+    if (told == nullptr) leaving_groups_.erase(id);  // Its nodes were lost.
+    if (told == nullptr || (!told->revoked && !LeasesInside(group).empty())) continue;
+    any = true;
+    const std::string why = absl::StrCat("its placement group was preempted: ", told->notice.why);
+    ReleaseAll(group, why);
+  }
+  return any;
 }
 
 // --- What is said and checked ---

@@ -198,6 +198,9 @@ absl::Status Scheduler::Impl::Load(const Snapshot& snapshot, std::vector<Action>
       return Wrong("leaving: request ", lease.first.ToString(), " bundle ", lease.second,
                    " is there twice");
     }
+    if (from.notice.reason == LeavingReason::kPreempted && Find(lease.first)->of->spec.is_group()) {
+      leaving_groups_.insert(lease.first);
+    }
   }
   for (const SnapshotHold& from : snapshot.holds) MUSTER_RETURN_IF_ERROR(LoadHold(from));
   MUSTER_RETURN_IF_ERROR(LoadReservation(snapshot.reservation));
