@@ -280,8 +280,10 @@ void Scheduler::Impl::CountBlocked(const RequestSpec& spec, int64_t sign) {
   const std::pair<std::string, std::string> job = {spec.tenant, spec.job};
   int64_t& count = blocked_jobs_[job];
   count += sign;
+  const bool first = count == 1 && sign > 0;
   if (count == 0) blocked_jobs_.erase(job);
-  if (count != 1 || sign < 0) return;
+  if (!first) return;
+  changed_ = true;
   for (const auto& [key, of] : order_) {  // They may be placed where they could not.
     if (of->spec.tenant != spec.tenant || of->spec.job != spec.job) continue;
     of->blocked = false;
