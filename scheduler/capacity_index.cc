@@ -3,6 +3,29 @@
 #include "scheduler/base/check.h"
 
 namespace muster::sched {
+namespace {
+
+constexpr size_t kRisenMax = 4096;
+constexpr size_t kRisenLookedAt = 512;  // More cost about as much as a search.
+
+bool IsShare(const Resources& needs) { return needs.gpus > 0 && needs.gpus < Amount::kUnit; }
+
+// Which of 64 words have a bit in common: without a branch for each, so that several are looked at
+// at once.
+uint64_t NonZeroOfBoth(const uint64_t* a, const uint64_t* b) {
+  uint64_t blocks = 0;
+  for (int from = 0; from < 64; from += 8) {
+    uint64_t any = 0;
+    for (int i = from; i < from + 8; ++i) any |= a[i] & b[i];
+    if (any == 0) continue;
+    for (int i = from; i < from + 8; ++i) {
+      blocks |= static_cast<uint64_t>((a[i] & b[i]) != 0 ? 1 : 0) << i;
+    }
+  }
+  return blocks;
+}
+
+}  // namespace
 
 void CapacityIndex::Add(Node* node) {
   node->filed_in = this;
@@ -24,6 +47,8 @@ void CapacityIndex::Clear() {
   by_free_.Clear();
   by_share_.Clear();
   changed_.clear();
+  risen_forgotten_ += risen_.size();
+  risen_.clear();
   for (const auto& [total, shape] : shapes_) shape->rows = RowSet();
 }
 
@@ -36,13 +61,32 @@ void CapacityIndex::FileAnew() const {
       if (key == filed) continue;
       by_free_.Remove(filed, node->row);
       by_free_.Add(key, node->row);
+      if (key.HasMoreThan(filed)) NoteRisen(node->row, key);
       filed = key;
       continue;
     }
+    const FreeKey filed = keys_[node->row];
     Unfile(*node);
     File(*node);
+    if (keys_[node->row].HasMoreThan(filed)) NoteRisen(node->row, keys_[node->row]);
   }
   changed_.clear();
+}
+
+void CapacityIndex::NoteRisen(Row row, FreeKey key) const {
+  risen_.push_back({.row = row, .key = key});
+  if (risen_.size() < kRisenMax) return;
+  risen_.erase(risen_.begin(), risen_.begin() + kRisenMax / 2);
+  risen_forgotten_ += kRisenMax / 2;
+}
+
+bool CapacityIndex::MayHaveRisen(uint64_t since, const MatchedRows& matched,
+                                 const Resources& needs) const {
+  if (since < risen_forgotten_ || risen() - since > kRisenLookedAt) return true;
+  for (size_t i = since - risen_forgotten_; i < risen_.size(); ++i) {
+    if (risen_[i].key.MayHold(needs) && matched.Contains(risen_[i].row)) return true;
+  }
+  return false;
 }
 
 void CapacityIndex::File(Node& node) const {
@@ -91,39 +135,47 @@ Row CapacityIndex::LowestId(const RowSet& bucket, const MatchedRows& matched, Ok
     });
     return best;
   }
+  // False: the best is known. Ids rise within a block.
+  const auto look_in = [&](size_t block, uint64_t word) {
+    if (best != kNoRow && best_id < rows_.first_id(block)) return false;
+    for (; word != 0; word &= word - 1) {
+      if (look(static_cast<Row>(block * kBlock + LowestBit(word)))) break;
+    }
+    return true;
+  };
   const size_t summaries = std::min(bucket.summary().size(), matched.summary().size());
   for (size_t i = 0; i < summaries; ++i) {
-    for (uint64_t both = bucket.summary()[i] & matched.summary()[i]; both != 0; both &= both - 1) {
-      const size_t block = i * kBlock + LowestBit(both);
-      if (best != kNoRow && best_id < rows_.first_id(block)) return best;
-      // Ids rise within a block.
-      for (uint64_t word = bucket.words()[block] & matched.word(block); word != 0;
-           word &= word - 1) {
-        if (look(static_cast<Row>(block * kBlock + LowestBit(word)))) break;
-      }
+    uint64_t both = bucket.summary()[i] & matched.summary()[i];
+    if (both == 0) continue;
+    const size_t first = i * kBlock;
+    if (matched.dense() && bucket.words().size() >= first + kBlock &&
+        matched.words().size() >= first + kBlock) {
+      both = NonZeroOfBoth(bucket.words().data() + first, matched.words().data() + first);
+    }
+    for (; both != 0; both &= both - 1) {
+      const size_t block = first + LowestBit(both);
+      if (!look_in(block, bucket.words()[block] & matched.word(block))) return best;
     }
   }
   return best;
 }
 
 // By the keys that the nodes are filed under, so that few of them are looked at.
-Node* CapacityIndex::BestListed(const std::vector<Row>& list, const Resources& needs) const {
-  const int64_t whole = needs.gpus / Amount::kUnit;
-  Node* best = nullptr;
+template <typename Ok>
+Node* CapacityIndex::BestListed(const std::vector<Row>& list, const Resources& needs,
+                                Ok&& ok) const {
+  Row best = kNoRow;
   FreeKey best_key;
   for (const Row row : list) {
     const FreeKey key = keys_[row];
-    if (key.whole_gpus() < whole || !key.MayHold(needs.cpus, needs.memory_bytes)) continue;
-    if (best != nullptr && (best_key < key || (key == best_key && best->id < rows_.id(row)))) {
-      continue;
-    }
-    Node* const node = rows_.node(row);
-    node->Prefetch();
-    if (!node->usable() || !node->free.Fits(needs)) continue;
-    best = node;
+    if (!key.MayHold(needs)) continue;
+    const bool better =
+        best == kNoRow || key < best_key || (key == best_key && rows_.id(row) < rows_.id(best));
+    if (!better || !ok(row)) continue;
+    best = row;
     best_key = key;
   }
-  return best;
+  return best == kNoRow ? nullptr : rows_.node(best);
 }
 
 // What is left of single devices is no part of a key.
@@ -145,15 +197,15 @@ Node* CapacityIndex::BestListedShare(const std::vector<Row>& list, const Resourc
 
 Node* CapacityIndex::BestFit(const MatchedRows& matched, const Resources& needs) const {
   FileChanged();
-  if (matched.listed()) {
-    const bool share = needs.gpus > 0 && needs.gpus < Amount::kUnit;
-    return share ? BestListedShare(matched.list(), needs) : BestListed(matched.list(), needs);
-  }
   const auto has_room = [&](Row row) {
     const Node* const node = rows_.node(row);
     node->Prefetch();
     return node->usable() && node->free.Fits(needs);
   };
+  if (matched.listed()) {
+    return IsShare(needs) ? BestListedShare(matched.list(), needs)
+                          : BestListed(matched.list(), needs, has_room);
+  }
   Row best = kNoRow;
   WalkBuckets(needs, [&](const RowSet& bucket, int64_t) {
     best = LowestId(bucket, matched, has_room);
@@ -164,10 +216,14 @@ Node* CapacityIndex::BestFit(const MatchedRows& matched, const Resources& needs)
 
 Node* CapacityIndex::Likely(const MatchedRows& matched, const Resources& needs) const {
   FileChanged();
-  if (matched.listed()) return BestFit(matched, needs);
+  const auto any = [](Row) { return true; };
+  if (matched.listed()) {
+    Node* const best = IsShare(needs) ? BestListedShare(matched.list(), needs) : nullptr;
+    return best != nullptr ? best : BestListed(matched.list(), needs, any);
+  }
   Row likely = kNoRow;
   WalkBuckets(needs, [&](const RowSet& bucket, int64_t) {
-    likely = LowestId(bucket, matched, [](Row) { return true; });
+    likely = LowestId(bucket, matched, any);
     return likely == kNoRow;
   });
   if (likely == kNoRow) return nullptr;

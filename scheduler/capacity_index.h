@@ -92,8 +92,13 @@ class CapacityIndex {
   Node* BestFit(const MatchedRows& matched, const Resources& needs) const;
 
   // What BestFit() finds, if that node has room: it is on its way from memory, and not looked at.
-  // Null: there is none.
+  // Null: no key of a matched node may hold so much; nor does one until some have risen.
   Node* Likely(const MatchedRows& matched, const Resources& needs) const;
+
+  // How often a node's key has come to hold more; and whether a node of `matched` is among those
+  // since then that may hold `needs` now. True also where they are too many to look at.
+  uint64_t risen() const { return risen_forgotten_ + risen_.size(); }
+  bool MayHaveRisen(uint64_t since, const MatchedRows& matched, const Resources& needs) const;
 
   // Calls visit(Node&) for every usable node of `matched` with room for `needs` now, from the best
   // on, until it returns false. Nodes that are equal to best fit (Capacity::ScoreFor) come in no
@@ -132,13 +137,15 @@ class CapacityIndex {
   };
 
   void FileAnew() const;
+  void NoteRisen(Row row, FreeKey key) const;
   void File(Node& node) const;
   void Unfile(Node& node) const;
   // The buckets that may have room, in order: walk(bucket, left) until it returns false. `left` is
   // what is free of the device that a share would go to.
   template <typename Walk>
   void WalkBuckets(const Resources& needs, Walk&& walk) const;
-  Node* BestListed(const std::vector<Row>& list, const Resources& needs) const;
+  template <typename Ok>
+  Node* BestListed(const std::vector<Row>& list, const Resources& needs, Ok&& ok) const;
   Node* BestListedShare(const std::vector<Row>& list, const Resources& needs) const;
   template <typename Ok>
   Row LowestId(const RowSet& bucket, const MatchedRows& matched, Ok&& ok) const;
@@ -147,6 +154,12 @@ class CapacityIndex {
 
   const NodeRows& rows_;
   mutable std::vector<FreeKey> keys_;  // By row, under which its node is filed.
+  struct Risen {
+    Row row = 0;
+    FreeKey key;
+  };
+  mutable std::vector<Risen> risen_;  // Oldest first; what is older is forgotten.
+  mutable uint64_t risen_forgotten_ = 0;
   mutable Buckets<FreeKey> by_free_;
   mutable Buckets<ShareKey> by_share_;
   mutable std::vector<Node*> changed_;  // To be filed anew.

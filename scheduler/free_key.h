@@ -26,7 +26,22 @@ class FreeKey {
 
   int64_t whole_gpus() const { return static_cast<int64_t>(bits_ >> kWhole & 0x1FFF); }
 
+  // False: whatever has room on a node with this key has room on one with `other`.
+  bool HasMoreThan(FreeKey other) const {
+    const auto more = [&](int from, uint64_t mask) {
+      return (bits_ >> from & mask) > (other.bits_ >> from & mask);
+    };
+    return more(kGpus, (uint64_t{1} << (kHasGpus - kGpus)) - 1) || more(kWhole, 0x1FFF) ||
+           more(kCpus, 0x1FF) || more(0, 0x3F);
+  }
+
   // False: no node with this key has room for so much. True: it may have.
+  bool MayHold(const Resources& needs) const {
+    const int64_t gpus =
+        static_cast<int64_t>(bits_ >> kGpus & ((uint64_t{1} << (kHasGpus - kGpus)) - 1));
+    return gpus >= needs.gpus && MayHold(needs.cpus, needs.memory_bytes) &&
+           (needs.gpus < Amount::kUnit || whole_gpus() >= needs.gpus / Amount::kUnit);
+  }
   bool MayHold(int64_t cpus, int64_t memory) const {
     return (bits_ >> kCpus & 0x1FF) >= CpuStep(cpus) && (bits_ & 0x3F) >= MemoryStep(memory);
   }

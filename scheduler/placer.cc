@@ -43,11 +43,27 @@ int64_t FillFrom(const SchedulingClass& of, int start, int open, const Node& nod
   return bundles;
 }
 
+// Whether no node could hold the choice when it was looked for, and none that could has come since.
+bool HasNoRoom(const SchedulingClass& of, int choice, const SelectorIndex& index) {
+  SchedulingClass::NoRoom& no_room = of.no_room[choice];
+  if (no_room.version != index.version()) return false;
+  const CapacityIndex& capacity = index.capacity();
+  capacity.FileChanged();
+  if (capacity.MayHaveRisen(no_room.risen, index.matched(of.selectors[choice]),
+                            of.spec.choices[choice].resources)) {
+    no_room = {};
+    return false;
+  }
+  no_room.risen = capacity.risen();
+  return true;
+}
+
 }  // namespace
 
 std::optional<Room> FindRoom(const SchedulingClass& of, int open, const SelectorIndex& index,
                              int first) {
   for (int i = first; i < open; ++i) {
+    if (HasNoRoom(of, i, index)) continue;
     Node* const best =
         index.capacity().BestFit(index.matched(of.selectors[i]), of.spec.choices[i].resources);
     if (best != nullptr) return Room{.node = best, .choice = i};
@@ -68,10 +84,13 @@ std::optional<Room> FindRoom(const SchedulingClass& of, int open, std::span<Node
 }
 
 std::optional<Room> LikelyRoom(const SchedulingClass& of, int open, const SelectorIndex& index) {
+  const CapacityIndex& capacity = index.capacity();
   for (int i = 0; i < open; ++i) {
+    if (HasNoRoom(of, i, index)) continue;
     Node* const likely =
-        index.capacity().Likely(index.matched(of.selectors[i]), of.spec.choices[i].resources);
+        capacity.Likely(index.matched(of.selectors[i]), of.spec.choices[i].resources);
     if (likely != nullptr) return Room{.node = likely, .choice = i};
+    of.no_room[i] = {.version = index.version(), .risen = capacity.risen()};
   }
   return std::nullopt;
 }

@@ -81,6 +81,8 @@ class MatchedRows {
   const std::vector<Row>& list() const { return list_; }
   // A bit for each block that may have a member.
   const Words& summary() const { return summary_; }
+  bool dense() const { return dense_; }
+  const Words& words() const { return words_; }  // By block. REQUIRES: dense().
   // REQUIRES: !listed(), and its bit in summary().
   uint64_t word(size_t block) const { return words_[dense_ ? block : Place(block)]; }
   template <typename Visit>

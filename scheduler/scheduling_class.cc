@@ -20,7 +20,8 @@ SchedulingClass::SchedulingClass(uint64_t id_in, SpecHandle handle_in)
       bundles_for_open(spec.choices.size() + 1),
       witnesses(spec.choices.size()),
       feasible_for_open(spec.choices.size() + 1, true),
-      segments(spec.choices.size() + 1) {
+      segments(spec.choices.size() + 1),
+      no_room(spec.choices.size()) {
   while (opens_later() && spec.choices[open_at_first_].after == absl::ZeroDuration()) {
     ++open_at_first_;
   }

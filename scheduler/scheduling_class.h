@@ -154,6 +154,14 @@ struct SchedulingClass {
   std::vector<absl::btree_map<uint64_t, Request*>> segments{};
   int64_t waiting = 0;
 
+  // --- Kept by the placer ---
+  // By choice: when no node's key could hold it, as the index counts; see CapacityIndex::Likely().
+  struct NoRoom {
+    uint64_t version = 0;  // 0: not known.
+    uint64_t risen = 0;
+  };
+  mutable std::vector<NoRoom> no_room{};
+
   // --- Kept by the scheduler ---
   DurationHistory durations{};  // Of its leases that finished.
   bool blocked = false;  // The head has no room on any node that has not grown since it was tried.

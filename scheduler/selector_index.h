@@ -44,6 +44,8 @@ class SelectorIndex {
   static bool Selected(const Node& node, int number) {
     return node.index->matched(number).Contains(node.row);
   }
+  // Another number after each change of what a selector may match.
+  uint64_t version() const { return layout_ + forgotten_ + changes_.size(); }
   const MatchedRows& matched(int number) const {
     Entry& entry = entries_[number];
     if (entry.layout != layout_ || entry.seen != forgotten_ + changes_.size()) {
