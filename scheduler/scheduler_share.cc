@@ -204,7 +204,7 @@ void Scheduler::Impl::FillHolds() {
     DropHold(id, /*spare_victims=*/false);
     of.blocked = false;
     of.found_no_victims = false;
-    PlaceHead(of);
+    if (of.waits()) of.blocked = !PlaceHead(of);  // It may have been cancelled meanwhile.
     Reindex(of);
   }
 }
@@ -350,7 +350,10 @@ bool Scheduler::Impl::TakeForAll(SchedulingClass& of, LeavingReason reason) {
     if (!hold.full()) continue;
     DropHold(hold.id, /*spare_victims=*/false);
     of.blocked = false;
-    return PlaceHead(of);
+    const bool placed = PlaceHead(of);
+    of.blocked = !placed;
+    if (!placed) Reindex(of);
+    return placed;
   }
   return false;
 }
