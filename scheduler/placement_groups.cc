@@ -336,6 +336,7 @@ void Scheduler::Impl::WakeInside(RequestId group) {
     RefreshFeasible(of);
     if (!of.waits()) continue;
     of.blocked = false;
+    look_again_ = true;  // It may come before what is being placed.
     Touch(of);
     Reindex(of);
   }
