@@ -101,8 +101,9 @@ void Scheduler::Impl::RecordGrant(const Request& request) {
   decision.of = request.of->id;
   decision.node = first.node;
   decision.bundle = 0;
-  decision.bundles = request.of->spec.bundles;
-  decision.choice = first.choice;
+  decision.bundles = static_cast<int>(request.bundles.size());
+  // Of a placement group the choice is its shape; its bundles have choices of their own.
+  decision.choice = request.of->spec.is_group() ? request.shape : first.choice;
   decision.open = request.open;
   decision.kind = DecisionKind::kGranted;
 }

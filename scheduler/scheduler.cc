@@ -24,7 +24,12 @@ void Scheduler::Impl::Step(const Event& event, std::vector<Action>& actions) {
   std::visit([this](const auto& what) { On(what); }, event.what);
   Settle();
   SayEmpty();
-  leaving_.RevokeDue(now_, *actions_);  // Last: what this event ended needs none.
+  do {  // Last: what this event ended needs none.
+    leaving_.RevokeDue(now_, *actions_);
+    if (!EndLeavingGroups()) break;
+    Settle();
+  } while (true);
+  SayEmpty();
   RecordRest(first_action);
   if (config_.placement == PlacementPolicy::kBestFit) {
     cluster_.index().capacity().FileChanged();
@@ -212,6 +217,7 @@ void Scheduler::Impl::On(const Requested& event) {
       event.placed_shape < static_cast<int>(event.spec->shapes.size())) {
     request.shape = event.placed_shape;
     request.bundles.resize(static_cast<size_t>(BundlesOf(*event.spec, request.shape)));
+    BeginSlice(request);
     return WaitForMissing(request);
   }
   if (known_and_first || (of == nullptr && IsFirstOf(*request.of))) {
@@ -231,7 +237,10 @@ void Scheduler::Impl::On(const RequestCancelled& event) {
   Request* const request = Find(event.request);
   if (request == nullptr) return;
   if (request->of->spec.is_group()) return RemoveGroup(*request);
-  if (!request->granted()) Dequeue(*request);
+  if (!request->granted()) {
+    Dequeue(*request);
+    changed_ = true;  // Whoever waited behind it may be placed.
+  }
   for (size_t bundle = 0; bundle < request->bundles.size(); ++bundle) {
     if (request->bundles[bundle].state == Bundle::State::kRunning) {
       EndBundle(*request, static_cast<int>(bundle));
@@ -257,6 +266,8 @@ void Scheduler::Impl::On(const LeaseFinished& event) {
 void Scheduler::Impl::On(const LeaseBlocked& event) {
   Bundle* const bundle = Running(Find(event.request), event.bundle);
   if (bundle == nullptr || bundle->blocked == event.blocked) return;
+  CountBlocked(Find(event.request)->of->spec, event.blocked ? +1 : -1);
+  if (event.blocked) SpareBlocked({event.request, event.bundle});
   if (bundle->inside >= 0) {  // It lends to others inside its bundle.
     const InsideGroup inside = *Find(event.request)->of->spec.inside;
     bundle->blocked = event.blocked;
@@ -271,11 +282,12 @@ void Scheduler::Impl::On(const LeaseBlocked& event) {
   bundle->blocked = event.blocked;
   if (event.blocked) {
     node.free.AddCpus(cpus);
-    Grew(node);
   } else {
     node.free.AddCpus(-cpus);
     bundle->may_overcommit = true;
   }
+  changed_ = true;
+  Grew(node);  // Taken back: its end would free them now, where others may take the lease.
 }
 
 Request* Scheduler::Impl::Find(RequestId id) const {
@@ -369,6 +381,7 @@ void Scheduler::Impl::EndBundle(Request& request, int number) {
   node.free.Give(bundle.placement.resources, bundle.placement.devices);
   if (bundle.blocked)
     node.free.AddCpus(-bundle.placement.resources.cpus);  // Lent out: given before.
+  if (bundle.blocked) CountBlocked(request.of->spec, -1);
   node.leases.erase({request.id, number});
   leaving_.Forget({request.id, number});
   Charge(request, bundle.placement, -1);
@@ -414,9 +427,6 @@ void Scheduler::Impl::Adopt(const HeldLease& held, Node& node) {
   if (request == nullptr) {
     request = &Add(held.request, held.spec, cluster_.FindClass(held.spec));
     cluster_.packing().demand().Count(request->of->demand);
-    if (config_.sharing.time_slice != absl::InfiniteDuration()) {
-      granted_since_.emplace(request->granted_at(), request->id);
-    }
   }
   if (!request->granted()) {
     const bool waited = request->queued;
@@ -424,6 +434,7 @@ void Scheduler::Impl::Adopt(const HeldLease& held, Node& node) {
     request->shape = held.shape;
     request->level = held.level;
     request->bundles.resize(static_cast<size_t>(BundlesOf(request->of->spec, held.shape)));
+    BeginSlice(*request);
     if (waited) WaitForMissing(*request);
   }
   Bundle& bundle = request->bundles[held.bundle];

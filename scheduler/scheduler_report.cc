@@ -195,7 +195,7 @@ void Scheduler::Impl::CheckInvariants() const {
     }
     // What is set aside is there for those before, and for the group itself.
     Impl* const self = const_cast<Impl*>(this);  // For a moment: it is all put back.
-    const bool shown = SeesReserved(of->key());
+    const bool shown = SeesReserved(*of);
     if (shown) self->ShowReserved(reservation_.nodes, true);
     MUSTER_CHECK(!all_tried || !HasRoomNow(*of, *queue[0]));
     if (shown) self->ShowReserved(reservation_.nodes, false);

@@ -235,6 +235,9 @@ absl::Status Scheduler::Impl::Load(const Snapshot& snapshot, std::vector<Action>
       return Wrong("leaving: request ", lease.first.ToString(), " bundle ", lease.second,
                    " is there twice");
     }
+    if (from.notice.reason == LeavingReason::kPreempted && Find(lease.first)->of->spec.is_group()) {
+      leaving_groups_.insert(lease.first);
+    }
   }
   for (const SnapshotHold& from : snapshot.holds) MUSTER_RETURN_IF_ERROR(LoadHold(from));
   MUSTER_RETURN_IF_ERROR(LoadReservation(snapshot.reservation));
@@ -347,9 +350,7 @@ absl::Status Scheduler::Impl::LoadRequest(const SnapshotRequest& from) {
     ++request.of->tenant->waiting;
     return absl::OkStatus();
   }
-  if (config_.sharing.time_slice != absl::InfiniteDuration()) {
-    granted_since_.emplace(request.granted_at(), request.id);
-  }
+  BeginSlice(request);
   request.shape = from.shape;
   request.level = from.level;
   if (from.broken || from.closing || from.removed) {
@@ -393,6 +394,7 @@ absl::Status Scheduler::Impl::LoadBundle(const SnapshotBundle& from, Request& re
     return absl::OkStatus();
   }
   const RequestSpec& spec = request.of->spec;
+  if (bundle.blocked) CountBlocked(spec, +1);
   const Placement& placement = bundle.placement;
   const size_t choices = spec.is_group() ? spec.shapes[request.shape].bundles[number].choices.size()
                                          : spec.choices.size();

@@ -76,6 +76,12 @@ struct Request {
     }
     return false;
   }
+  bool HasBlocked() const {
+    for (const Bundle& bundle : bundles) {
+      if (bundle.blocked && bundle.state == Bundle::State::kRunning) return true;
+    }
+    return false;
+  }
 };
 
 // The place of a class among those that wait: higher priority first, then by the oldest request.

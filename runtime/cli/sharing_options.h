@@ -30,6 +30,9 @@ struct SharingOptions {  // As given.
   std::string time_slice{};
   std::string recall_grace{};
   std::string placement{};
+  std::string topology{};
+  std::string overtaken_max{};
+  std::string reservation_after{};
 };
 
 void AddSharingOptions(Arguments& arguments, SharingOptions* given);

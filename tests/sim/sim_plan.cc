@@ -95,6 +95,14 @@ SimPlan DrawPlan(Prng& prng) {
       plan.sharing.recall_grace = prng.Between(absl::ZeroDuration(), absl::Seconds(2));
     }
   }
+  plan.placement_groups = !plan.small && prng.Percent(50);
+  plan.overtaken_max = static_cast<int>(prng.Between(0, 20));
+  plan.reservation_after = prng.Between(absl::Milliseconds(100), absl::Seconds(10));
+  if (!plan.small && prng.Percent(30)) {
+    // Wide enough for whatever is asked for by itself, and narrow enough to be reached.
+    plan.quotas.push_back("gpus:tenant=t1,gpus=4,ray.io/accelerator-type=H100");
+    if (prng.Percent(50)) plan.quotas.push_back("cpus:cpus=12");
+  }
   if (prng.Percent(10)) return plan;  // Without any fault everything must end well.
   plan.link_loss = prng.Percent(60);
   plan.delay_spikes = prng.Percent(40);
@@ -119,7 +127,8 @@ std::string SimPlan::ToString() const {
       ", queued_tasks_max ", queued_tasks_max, ", ", sched::ToString(sharing.ordering), ", ",
       sched::ToString(sharing.backfill), ", ", sched::ToString(placement),
       sharing.preemption ? ", preemption" : "",
-      sharing.time_slice != absl::InfiniteDuration() ? ", time slices" : "", "; faults:");
+      sharing.time_slice != absl::InfiniteDuration() ? ", time slices" : "",
+      placement_groups ? ", placement groups" : "", quotas.empty() ? "" : ", quotas", "; faults:");
   const std::pair<bool, const char*> faults[] = {
       {link_loss, "link_loss"},           {delay_spikes, "delay_spikes"},
       {data_loss, "data_loss"},           {driver_crash, "driver_crash"},
@@ -197,6 +206,60 @@ DrawnSpec DrawSpec(Prng& prng, bool small) {
         absl::ToInt64Nanoseconds(prng.Between(absl::Milliseconds(1), absl::Seconds(5))));
   }
   return drawn;
+}
+
+v1::RequestSpec DrawPlacementGroup(Prng& prng) {
+  const std::vector<std::vector<std::string>> strategies = {
+      {},
+      {"strict_pack"},
+      {"spread"},
+      {"strict_spread", "pack"},
+      {"spread(ray.io/market-type)", "pack"},
+      {"same(ray.io/accelerator-type)+spread", "pack"}};
+  v1::RequestSpec spec;
+  spec.set_bundles(1);
+  spec.set_name("bundles");
+  for (int64_t shapes = prng.Between(1, 2); shapes > 0; --shapes) {
+    v1::GroupShape& shape = *spec.add_shapes();
+    if (spec.shapes_size() > 1) {
+      shape.set_after_ns(
+          absl::ToInt64Nanoseconds(prng.Between(absl::ZeroDuration(), absl::Seconds(2))));
+    }
+    shape.set_advance_on(prng.Percent(50) ? 15 : sched::kDefaultAdvanceOn);
+    for (const std::string& level : strategies[prng.Below(strategies.size())]) {
+      shape.add_strategy(level);
+    }
+    int64_t gpus = 4;  // Of the big worker, as its 8 CPUs are.
+    for (int64_t kinds = prng.Between(1, 2); kinds > 0; --kinds) {
+      v1::BundleSpec& bundle = *shape.add_bundles();
+      bundle.set_count(static_cast<uint32_t>(prng.Between(1, 2)));
+      const bool gpu = prng.Percent(30) && gpus >= bundle.count();
+      if (gpu) gpus -= bundle.count();
+      if (prng.Percent(30)) {  // Falls back to any node.
+        *bundle.add_choices() =
+            On(MakeChoice(kUnit, gpu ? kUnit : 0), "ray.io/market-type", "spot");
+      }
+      *bundle.add_choices() = MakeChoice(kUnit, gpu ? kUnit : 0);
+    }
+  }
+  // None preempts: seed 7 with priorities has a preempted task that pays with an attempt.
+  spec.set_priority(prng.Percent(30) ? -1 : 0);
+  spec.set_not_preemptible(prng.Percent(30));
+  if (prng.Percent(30)) {
+    spec.set_expected_duration_ns(
+        absl::ToInt64Nanoseconds(prng.Between(absl::Milliseconds(1), absl::Seconds(5))));
+  }
+  return spec;
+}
+
+v1::RequestSpec InsideSpec(uint64_t group, int bundle) {
+  v1::RequestSpec spec;
+  spec.set_bundles(1);
+  spec.set_name("inside");
+  *spec.add_choices() = MakeChoice(kUnit / 2, 0);
+  spec.mutable_inside()->set_request(group);
+  spec.mutable_inside()->set_bundle(bundle);
+  return spec;
 }
 
 }  // namespace muster::sim
