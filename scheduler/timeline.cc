@@ -248,7 +248,7 @@ bool Timeline::FindAt(int64_t at, int64_t duration, Finder find) const {
   std::vector<std::optional<Capacity>> free;
   free.reserve(lines_.size());
   for (const Line& line : lines_) {
-    const Capacity& base = at == now_ ? line.node->free : line.node->empty;
+    const Capacity& base = at == now_ ? line.node->free : line.node->empty();
     free.push_back(Over(line, base, at, After(at, duration)));
   }
   return find([&](const Node& node) -> const Capacity* {
