@@ -7,28 +7,25 @@
 namespace muster::sched {
 namespace {
 
-// The best of what it is shown; nodes come in order of id, so the first of equals stays.
-class Best {
+// Best fit among what it is shown; nodes come in order of id, so the first of equals stays.
+class BestFit {
  public:
-  Best(const SchedulingClass& of, const Resources& needs, const Packing& packing)
-      : policy_(packing.PolicyOf(of, needs)), needs_(needs), packing_(packing) {}
+  explicit BestFit(const Resources& needs) : needs_(needs) {}
 
   void Look(Node* node) {
     if (!node->usable() || !node->free.Fits(needs_)) return;
-    const PlacementRank rank = packing_.RankOf(policy_, needs_, *node);
-    if (best_ != nullptr && !(rank < rank_)) return;
+    const Capacity::Score score = node->free.ScoreFor(needs_);
+    if (best_ != nullptr && !(score < score_)) return;
     best_ = node;
-    rank_ = rank;
+    score_ = score;
   }
 
   Node* best() const { return best_; }
 
  private:
-  const PlacementPolicy policy_;
   const Resources& needs_;
-  const Packing& packing_;
   Node* best_ = nullptr;
-  PlacementRank rank_;
+  Capacity::Score score_;
 };
 
 int64_t FillFrom(const SchedulingClass& of, int start, int open, const Node& node,
@@ -67,13 +64,8 @@ std::optional<Room> FindRoom(const SchedulingClass& of, int open, const Selector
                              int first) {
   for (int i = first; i < open; ++i) {
     if (HasNoRoom(of, i, index)) continue;
-    const Resources& needs = of.spec.choices[i].resources;
-    const CapacityIndex& capacity = index.capacity();
-    const MatchedRows& matched = index.matched(of.selectors[i]);
-    const PlacementPolicy policy = capacity.packing().PolicyOf(of, needs);
-    Node* const best = policy == PlacementPolicy::kBestFit
-                           ? capacity.BestFit(matched, needs)
-                           : capacity.packing().Best(policy, of, i, matched);
+    Node* const best =
+        index.capacity().BestFit(index.matched(of.selectors[i]), of.spec.choices[i].resources);
     if (best != nullptr) return Room{.node = best, .choice = i};
   }
   return std::nullopt;
@@ -81,14 +73,12 @@ std::optional<Room> FindRoom(const SchedulingClass& of, int open, const Selector
 
 std::optional<Room> FindRoom(const SchedulingClass& of, int open, std::span<Node* const> only,
                              int first) {
-  if (only.empty()) return std::nullopt;
-  const Packing& packing = only.front()->filed_in->packing();
   for (int i = first; i < open; ++i) {
-    Best best(of, of.spec.choices[i].resources, packing);
+    BestFit fit(of.spec.choices[i].resources);
     for (Node* node : only) {
-      if (SelectorIndex::Selected(*node, of.selectors[i])) best.Look(node);
+      if (SelectorIndex::Selected(*node, of.selectors[i])) fit.Look(node);
     }
-    if (best.best() != nullptr) return Room{.node = best.best(), .choice = i};
+    if (fit.best() != nullptr) return Room{.node = fit.best(), .choice = i};
   }
   return std::nullopt;
 }
@@ -97,10 +87,6 @@ std::optional<Room> LikelyRoom(const SchedulingClass& of, int open, const Select
   const CapacityIndex& capacity = index.capacity();
   for (int i = 0; i < open; ++i) {
     if (HasNoRoom(of, i, index)) continue;
-    // The others look at what is known of states, which needs no memory of nodes.
-    const PlacementPolicy policy =
-        index.capacity().packing().PolicyOf(of, of.spec.choices[i].resources);
-    if (policy != PlacementPolicy::kBestFit) return std::nullopt;
     Node* const likely =
         capacity.Likely(index.matched(of.selectors[i]), of.spec.choices[i].resources);
     if (likely != nullptr) return Room{.node = likely, .choice = i};
