@@ -65,10 +65,9 @@ void CapacityIndex::FileAnew() const {
       filed = key;
       continue;
     }
-    const FreeKey filed = keys_[node->row];
     Unfile(*node);
     File(*node);
-    if (keys_[node->row].HasMoreThan(filed)) NoteRisen(node->row, keys_[node->row]);
+    NoteRisen(node->row, keys_[node->row]);  // One device may have more while the key has not.
   }
   changed_.clear();
 }
