@@ -154,6 +154,7 @@ std::vector<Policy> Policies() {
   add("fair", Ordering::kFair, Backfill::kNone);
   add("fair-greedy", Ordering::kFair, Backfill::kGreedy);
   add("fair-easy", Ordering::kFair, Backfill::kEasy);
+  add("fair-conservative", Ordering::kFair, Backfill::kConservative);
   add("fair-slice-1h", Ordering::kFair, Backfill::kGreedy, absl::Hours(1));
   return policies;
 }

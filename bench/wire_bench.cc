@@ -134,6 +134,7 @@ class QuietListener : public HeadListener {
   void OnExplain(v1::ExplainRequest, std::function<void(v1::ExplainReply)>) override {}
   void OnDecisions(v1::DecisionsRequest, std::function<void(v1::DecisionsReply)>) override {}
   void OnSnapshot(v1::SnapshotRequest, std::function<void(v1::SnapshotReply)>) override {}
+  void OnControl(v1::ControlNodeRequest, std::function<void(v1::ControlNodeReply)>) override {}
   void OnStop(v1::StopRequest, std::function<void(v1::StopReply)>) override {}
 };
 

@@ -31,18 +31,21 @@ void CapacityIndex::Add(Node* node) {
   node->filed_in = this;
   node->changed = false;
   node->free.BeginWatch(node);
-  node->shape.rows.Add(node->row);
+  node->shape->rows.Add(node->row);
   File(*node);
+  packing_.Add(node);
 }
 
 void CapacityIndex::Remove(Node* node) {
-  if (node->changed) changed_.erase(std::find(changed_.begin(), changed_.end(), node));
+  if (node->changed) FileChanged();  // There may be many, where other searches are rare.
+  packing_.Remove(node);
   node->free.BeginWatch(nullptr);
-  node->shape.rows.Remove(node->row);
+  node->shape->rows.Remove(node->row);
   Unfile(*node);
 }
 
 void CapacityIndex::Clear() {
+  packing_.Clear();
   keys_.clear();
   by_free_.Clear();
   by_share_.Clear();
@@ -245,15 +248,22 @@ Node* CapacityIndex::AnyEver(const MatchedRows& matched, const Resources& needs)
   return found;
 }
 
-NodeShape* CapacityIndex::UseShape(const NodeResources& total) {
-  std::unique_ptr<NodeShape>& shape = shapes_[total];
-  if (shape == nullptr) shape = std::make_unique<NodeShape>(total);
+NodeShape* CapacityIndex::UseShape(const NodeResources& total, int devices_out) {
+  std::unique_ptr<NodeShape>& shape = shapes_[{total, devices_out}];
+  if (shape == nullptr) shape = std::make_unique<NodeShape>(total, devices_out);
   ++shape->nodes;
   return shape.get();
 }
 
 void CapacityIndex::ReleaseShape(NodeShape* shape) {
-  if (--shape->nodes == 0) shapes_.erase(shape->total);
+  if (--shape->nodes == 0) shapes_.erase({shape->total, shape->devices_out});
+}
+
+void CapacityIndex::Reshape(Node* node, int devices_out) {
+  node->shape->rows.Remove(node->row);
+  if (node->shape != &node->whole) ReleaseShape(node->shape);
+  node->shape = devices_out == 0 ? &node->whole : UseShape(node->total, devices_out);
+  node->shape->rows.Add(node->row);
 }
 
 void CapacityIndex::CheckInvariants(const std::vector<Node*>& nodes) const {
@@ -273,7 +283,7 @@ void CapacityIndex::CheckInvariants(const std::vector<Node*>& nodes) const {
     MUSTER_CHECK(bucket != by_free_.all().end());
     MUSTER_CHECK(bucket->key == key);
     MUSTER_CHECK(bucket->rows->Contains(node->row));
-    MUSTER_CHECK(node->shape.rows.Contains(node->row));
+    MUSTER_CHECK(node->shape->rows.Contains(node->row));
     MUSTER_CHECK(shares >= node->filed_shares.size());
     shares -= node->filed_shares.size();
     for (int device = 0; device < node->free.devices().count(); ++device) {
@@ -286,6 +296,7 @@ void CapacityIndex::CheckInvariants(const std::vector<Node*>& nodes) const {
     }
   }
   MUSTER_CHECK(shares == 0);
+  packing_.CheckInvariants(nodes);
 }
 
 }  // namespace muster::sched

@@ -21,6 +21,7 @@
 #include "scheduler/free_key.h"
 #include "scheduler/node.h"
 #include "scheduler/node_rows.h"
+#include "scheduler/packing.h"
 #include "scheduler/row_set.h"
 
 namespace muster::sched {
@@ -78,7 +79,7 @@ class Buckets {
 
 class CapacityIndex {
  public:
-  explicit CapacityIndex(const NodeRows& rows) : rows_(rows) {}
+  explicit CapacityIndex(const NodeRows& rows) : rows_(rows), packing_(rows) {}
 
   void Add(Node* node);
   void Remove(Node* node);
@@ -87,6 +88,10 @@ class CapacityIndex {
   void FileChanged() const {                              // So that the next search need not.
     if (!changed_.empty()) FileAnew();
   }
+
+  // The same nodes by other policies.
+  Packing& packing() { return packing_; }
+  const Packing& packing() const { return packing_; }
 
   // The best node now for `needs` among `matched`, or null; see scheduler.h for what best is.
   Node* BestFit(const MatchedRows& matched, const Resources& needs) const;
@@ -110,9 +115,10 @@ class CapacityIndex {
   // none.
   Node* AnyEver(const MatchedRows& matched, const Resources& needs) const;
 
-  // The nodes with one total; see Node::shape.
-  NodeShape* UseShape(const NodeResources& total);
+  // The nodes with one total, and as many devices out; see Node::shape.
+  NodeShape* UseShape(const NodeResources& total, int devices_out = 0);
   void ReleaseShape(NodeShape* shape);
+  void Reshape(Node* node, int devices_out);  // It has so many devices out now.
 
   void CheckInvariants(const std::vector<Node*>& nodes) const;
 
@@ -129,10 +135,13 @@ class CapacityIndex {
     }
   };
 
+  using ShapeKey = std::pair<NodeResources, int>;
   struct ShapeLess {
-    bool operator()(const NodeResources& a, const NodeResources& b) const {
-      return std::tie(a.gpu_devices, a.cpus, a.memory_bytes, a.custom) <
-             std::tie(b.gpu_devices, b.cpus, b.memory_bytes, b.custom);
+    bool operator()(const ShapeKey& left, const ShapeKey& right) const {
+      const NodeResources& a = left.first;
+      const NodeResources& b = right.first;
+      return std::tie(a.gpu_devices, a.cpus, a.memory_bytes, left.second, a.custom) <
+             std::tie(b.gpu_devices, b.cpus, b.memory_bytes, right.second, b.custom);
     }
   };
 
@@ -153,6 +162,7 @@ class CapacityIndex {
   bool VisitCommon(const RowSet& bucket, const MatchedRows& matched, Visit&& visit) const;
 
   const NodeRows& rows_;
+  Packing packing_;
   mutable std::vector<FreeKey> keys_;  // By row, under which its node is filed.
   struct Risen {
     Row row = 0;
@@ -163,7 +173,7 @@ class CapacityIndex {
   mutable Buckets<FreeKey> by_free_;
   mutable Buckets<ShareKey> by_share_;
   mutable std::vector<Node*> changed_;  // To be filed anew.
-  absl::btree_map<NodeResources, std::unique_ptr<NodeShape>, ShapeLess> shapes_;
+  absl::btree_map<ShapeKey, std::unique_ptr<NodeShape>, ShapeLess> shapes_;
 };
 
 template <typename Walk>

@@ -28,7 +28,7 @@ class IndexedCluster {
   explicit IndexedCluster(uint64_t seed) : chance_(seed) {}
 
   Labels RandomLabels() {
-    Labels labels = {{"accelerator", absl::StrCat("a", chance_.Below(4))},
+    Labels labels = {{kKindLabel, absl::StrCat("a", chance_.Below(4))},
                      {"zone", absl::StrCat("z", chance_.Below(6))},
                      {"rack", absl::StrCat("r", chance_.Below(40))}};
     if (chance_.OneIn(3)) labels.emplace("team", absl::StrCat("t", chance_.Below(8)));
@@ -38,7 +38,7 @@ class IndexedCluster {
 
   LabelSelector RandomSelector() {
     std::map<std::string, std::string> text;
-    if (chance_.OneIn(2)) text["accelerator"] = chance_.Of<std::string>({"a0", "in(a1,a2)", "!a3"});
+    if (chance_.OneIn(2)) text[kKindLabel] = chance_.Of<std::string>({"a0", "in(a1,a2)", "!a3"});
     if (chance_.OneIn(2))
       text["zone"] = chance_.Of<std::string>({"z0", "in(z1,z2,z9)", "!in(z3,z4)"});
     if (chance_.OneIn(6))
@@ -130,7 +130,7 @@ class IndexedCluster {
     bool ever = false;
     for (Node* node : cluster_.nodes()) {
       if (!selector.Matches(node->labels)) continue;
-      ever = ever || node->empty.Fits(needs);
+      ever = ever || node->empty().Fits(needs);
       if (node->usable() && node->free.Fits(needs)) expected.insert(node);
     }
     ASSERT_EQ(seen.size(), expected.size());
@@ -140,6 +140,29 @@ class IndexedCluster {
     if (could != nullptr) {
       ASSERT_TRUE(selector.Matches(could->labels) && could->empty.Fits(needs));
     }
+  }
+
+  // By the policies that rank states: the best of all nodes by rank, then by id.
+  void CheckPolicy(const LabelSelector& selector, PlacementPolicy policy) {
+    RequestSpec spec;
+    spec.choices = {Choice{.selector = selector, .resources = RandomNeeds()}};
+    const Resources needs = spec.choices[0].resources;
+    if (policy == PlacementPolicy::kPack && needs.gpus == 0) return;
+    SchedulingClass* const of = cluster_.Use(SpecHandle(std::move(spec)));
+    Packing& packing = cluster_.packing();
+    packing.demand().Count(of->demand);
+    Node* best = nullptr;
+    PlacementRank best_rank;
+    for (Node* node : cluster_.nodes()) {
+      if (!node->usable() || !selector.Matches(node->labels) || !node->free.Fits(needs)) continue;
+      const PlacementRank rank = packing.RankOf(policy, needs, *node);
+      if (best != nullptr && !(rank < best_rank)) continue;
+      best = node;
+      best_rank = rank;
+    }
+    const MatchedRows& matched = cluster_.index().matched(of->selectors[0]);
+    ASSERT_EQ(packing.Best(policy, *of, 0, matched), best) << selector.ToString();
+    cluster_.Unuse(of);
   }
 
   Cluster& cluster() { return cluster_; }
@@ -181,6 +204,8 @@ TEST_P(CapacityIndexTest, FindsWhatALookAtEveryNodeFinds) {
     // Not all are asked each time, so that some have more to catch up with.
     for (const auto& [selector, of] : selectors) {
       if (world.chance().OneIn(2)) world.CheckSearch(selector, of->selectors[0]);
+      world.CheckPolicy(selector, PlacementPolicy::kPack);
+      world.CheckPolicy(selector, PlacementPolicy::kSpread);
     }
     if (round % 12 == 11) cluster.CheckInvariants();
   }

@@ -15,6 +15,7 @@
 #include "absl/time/time.h"
 #include "scheduler/ids.h"
 #include "scheduler/label_selector.h"
+#include "scheduler/placement_policy.h"
 #include "scheduler/resources.h"
 #include "scheduler/strategy.h"
 
@@ -122,6 +123,7 @@ struct RequestSpec {
   std::optional<InsideGroup> inside{};
   int priority = 0;  // Higher comes first.
   bool fail_if_infeasible = false;
+  std::optional<PlacementPolicy> placement{};  // Empty: the cluster's.
   NodeAffinity affinity{};
   // Nodes, by name and in order, that failed this work: others are tried first, by all open
   // choices; see SchedulerConfig::avoid_for.
@@ -140,7 +142,7 @@ struct RequestSpec {
     const auto tied = [](const RequestSpec& s) {
       return std::tie(s.bundles, s.priority, s.fail_if_infeasible, s.affinity, s.avoid, s.name,
                       s.owner, s.choices, s.strategy, s.shapes, s.inside, s.tenant, s.job,
-                      s.expected_duration, s.preemptible);
+                      s.expected_duration, s.preemptible, s.placement);
     };
     return tied(a) == tied(b);
   }
@@ -149,7 +151,8 @@ struct RequestSpec {
     return H::combine(std::move(h), s.bundles, s.priority, s.fail_if_infeasible, s.affinity,
                       s.avoid, s.name, s.owner, s.choices, s.strategy, s.shapes,
                       s.inside.has_value(), s.inside.value_or(InsideGroup{}), s.tenant, s.job,
-                      s.expected_duration, s.preemptible);
+                      s.expected_duration, s.preemptible, s.placement.has_value(),
+                      s.placement.value_or(PlacementPolicy::kPack));
   }
   bool is_group() const { return !shapes.empty(); }  // A placement group.
 };

@@ -43,6 +43,16 @@ void Cluster::Relabel(Node* node, const Labels& labels) {
   topology_.NodesChanged(/*grew=*/false);
 }
 
+void Cluster::CountQuarantined(Node* node) {
+  feasibility_.Going(*node);
+  const bool grew = node->quarantined.size() < static_cast<size_t>(node->shape->devices_out);
+  index_.capacity().Reshape(node, static_cast<int>(node->quarantined.size()));
+  feasibility_.Gone(*node);
+  feasibility_.Came(*node);
+  ++nodes_version_;
+  topology_.NodesChanged(grew);
+}
+
 void Cluster::RemoveNode(Node* node) {
   MUSTER_CHECK(node->leases.empty());
   feasibility_.Going(*node);
@@ -57,10 +67,12 @@ void Cluster::RemoveNode(Node* node) {
   view.state = NodeState::kLost;
   lost_.push_back(std::move(view));
   if (lost_.size() > static_cast<size_t>(lost_nodes_kept_)) lost_.pop_front();
-  NodeShape& shape = node->shape;
+  NodeShape* const shape = node->shape;
+  NodeShape* const whole = &node->whole;
   nodes_.erase(node->id);
   slab_.Delete(node);
-  index_.capacity().ReleaseShape(&shape);
+  if (shape != whole) index_.capacity().ReleaseShape(shape);
+  index_.capacity().ReleaseShape(whole);
 }
 
 std::vector<NodeView> Cluster::Views() const {

@@ -42,7 +42,8 @@ class Cluster {
   Node* AddNode(NodeId id, const std::string& name, const Labels& labels,
                 const NodeResources& total);
   void Relabel(Node* node, const Labels& labels);
-  void RemoveNode(Node* node);  // Remembered as lost.
+  void CountQuarantined(Node* node);  // Another number of its devices is out.
+  void RemoveNode(Node* node);        // Remembered as lost.
   const std::vector<Node*>& nodes() const {
     return sorted_;
   }                                     // In order of id, lost ones left out.
@@ -57,6 +58,8 @@ class Cluster {
   SchedulingClass* FindClass(const SpecHandle& spec) const;
 
   const SelectorIndex& index() const { return index_; }
+  Packing& packing() { return index_.capacity().packing(); }
+  const Packing& packing() const { return index_.capacity().packing(); }
   Feasibility& feasibility() { return feasibility_; }
   const Feasibility& feasibility() const { return feasibility_; }
   uint64_t nodes_version() const {

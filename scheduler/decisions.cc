@@ -20,6 +20,45 @@ std::string Ago(absl::Time at, absl::Time now) {
   return absl::StrCat(ShortDuration(std::max(now - at, absl::ZeroDuration())), " ago");
 }
 
+std::string LostByFit(const ScoreParts& winner, const ScoreParts& loser) {
+  const auto more = [&](size_t part) { return loser[part] - winner[part]; };
+  const auto amount = [&](size_t part, absl::string_view what) {
+    return absl::StrCat(AmountToText(more(part)), " more ", what,
+                        more(part) == Amount::kUnit ? "" : "s", " would stay ");
+  };
+  if (more(0) != 0) return "it has GPUs, and the work needs none";
+  if (more(1) != 0) {
+    return absl::StrCat(AmountToText(more(1)), " more of the shared GPU would stay free there");
+  }
+  if (more(2) != 0) return absl::StrCat(amount(2, "GPU"), "free there");
+  if (more(3) != 0) return absl::StrCat(amount(3, "GPU"), "whole there");
+  if (more(4) > 0) return absl::StrCat(amount(4, "CPU"), "free there");
+  return absl::StrCat(MemoryToText(more(5)), " more memory would stay free there");
+}
+
+std::string LostBySpread(const ScoreParts& winner, const ScoreParts& loser) {
+  const auto fewer = [&](size_t part) { return winner[part] - loser[part]; };
+  if (loser[0] != winner[0]) return "it has GPUs, and the work needs none";
+  if (fewer(6) != 0) return absl::StrCat(AmountToText(-fewer(6)), " more GPUs are in use there");
+  if (fewer(2) > 0) return absl::StrCat(AmountToText(fewer(2)), " fewer GPUs are free there");
+  if (fewer(3) > 0) return absl::StrCat(AmountToText(fewer(3)), " fewer GPUs are whole there");
+  if (fewer(4) > 0) return absl::StrCat(AmountToText(fewer(4)), " fewer CPUs are free there");
+  if (fewer(5) > 0) return absl::StrCat(MemoryToText(fewer(5)), " less memory is free there");
+  return "more of the GPU that the share would go to is in use there";
+}
+
+std::string LostByCost(const ScoreParts& winner, const ScoreParts& loser) {
+  const int64_t by_score = Packing::kCostUnit * (winner[7] - loser[7]);
+  const int64_t by_pressure = Packing::kScarcity * (loser[8] - winner[8]);
+  if (by_score >= by_pressure) {
+    return absl::StrCat("it would spoil more of what is free there for typical work (score ",
+                        loser[7], ", not ", winner[7], ")");
+  }
+  return absl::StrFormat("its kind of GPU is scarcer (pressure %.2f, not %.2f)",
+                         static_cast<double>(loser[8]) / 1000,
+                         static_cast<double>(winner[8]) / 1000);
+}
+
 std::string Who(const DecisionView& view) {
   const std::string request = absl::StrCat("request ", view.decision.request.ToString());
   return view.name.empty() ? request : absl::StrCat(view.name, " (", request, ")");
@@ -150,6 +189,7 @@ std::string ToText(const DecisionView& view, absl::Time now) {
         "head keeps it.\n");
     return text;
   }
+  absl::StrAppend(&text, "  Policy: ", view.policy, ".\n");
   for (const DecisionView::Tried& tried : view.tried) {
     absl::StrAppend(&text, "  ", tried.choice + 1, ". ", tried.selector, ": ", tried.found, "\n");
   }
@@ -162,24 +202,17 @@ std::string ToText(const DecisionView& view, absl::Time now) {
   return text;
 }
 
-std::string LostBy(const ScoredNode& winner, const ScoredNode& loser) {
-  if (winner.score == loser.score) return "as good, but it joined later";
-  if (loser.score < winner.score) {
-    return "it fits as tightly or more, but the policy, an affinity or an avoided node decided";
+std::string LostBy(PlacementPolicy policy, const ScoredNode& winner, const ScoredNode& loser) {
+  if (winner.rank == loser.rank) return "as good, but it joined later";
+  if (loser.rank < winner.rank) {
+    return absl::StrCat("it is as good or better to ", ToString(policy),
+                        ", but a strategy, an affinity, a plan or an avoided node decided");
   }
-  const auto more = [&](size_t part) { return loser.parts[part] - winner.parts[part]; };
-  const auto amount = [&](size_t part, absl::string_view what) {
-    return absl::StrCat(AmountToText(more(part)), " more ", what,
-                        more(part) == Amount::kUnit ? "" : "s", " would stay ");
-  };
-  if (more(0) != 0) return "it has GPUs, and the work needs none";
-  if (more(1) != 0) {
-    return absl::StrCat(AmountToText(more(1)), " more of the shared GPU would stay free there");
+  if (policy == PlacementPolicy::kSpread) return LostBySpread(winner.parts, loser.parts);
+  if (policy == PlacementPolicy::kPack && winner.rank.first != loser.rank.first) {
+    return LostByCost(winner.parts, loser.parts);
   }
-  if (more(2) != 0) return absl::StrCat(amount(2, "GPU"), "free there");
-  if (more(3) != 0) return absl::StrCat(amount(3, "GPU"), "whole there");
-  if (more(4) > 0) return absl::StrCat(amount(4, "CPU"), "free there");
-  return absl::StrCat(MemoryToText(more(5)), " more memory would stay free there");
+  return LostByFit(winner.parts, loser.parts);
 }
 
 }  // namespace muster::sched

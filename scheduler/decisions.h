@@ -20,6 +20,7 @@
 #include "scheduler/events.h"
 #include "scheduler/ids.h"
 #include "scheduler/node.h"
+#include "scheduler/packing.h"
 
 namespace muster::sched {
 
@@ -31,10 +32,11 @@ std::string ToString(DecisionDetail detail);
 enum class DecisionKind : uint8_t { kGranted, kInfeasible, kRejected, kNotice, kRevoked, kLost };
 std::string ToString(DecisionKind kind);  // "granted"
 
-// What best fit looks at, in this order and exactly: GPUs although none are needed; what stays free
-// of the device that a share goes to; free GPUs, and how many of them are whole; free CPUs; free
-// memory. See Capacity::Score, which takes the last two in steps.
-inline constexpr int kScoreParts = 6;
+// What the policies look at, exactly: GPUs although none are needed; what stays free of the device
+// that a share goes to; free GPUs, and how many of them are whole; free CPUs; free memory (best fit
+// compares them in this order, the last two in steps); and GPUs in use, for spread; the score, and
+// the pressure on the node's kind in 1/1000, of pack.
+inline constexpr int kScoreParts = 9;
 using ScoreParts = std::array<int64_t, kScoreParts>;
 
 // What a choice that was tried found.
@@ -48,14 +50,15 @@ struct TriedChoice {
 };
 struct ScoredNode {
   NodeId node{};
-  Capacity::Score score{};
+  PlacementRank rank{};
   ScoreParts parts{};
 };
 struct DecisionSurvey {
   static constexpr int kTriedMax = 8;  // The last of them is that of the winner.
   static constexpr int kRunnersUpMax = 3;
   uint64_t decision = 0;
-  int nodes = 0;  // There were.
+  PlacementPolicy policy = PlacementPolicy::kBestFit;  // By which the winner won.
+  int nodes = 0;                                       // There were.
   int tried = 0;
   int runners_up = 0;
   std::array<TriedChoice, kTriedMax> choices{};
@@ -143,6 +146,7 @@ struct DecisionView {
     std::string by{};  // "2 more GPUs would stay free there"
   };
   bool surveyed = false;
+  std::string policy{};  // "pack"; where it was surveyed.
   std::vector<Tried> tried{};
   std::vector<Loser> losers{};
   int candidates = 0;  // Nodes with room, the winner among them.
@@ -154,6 +158,6 @@ std::string LineOf(const DecisionView& view, absl::Time now);
 std::string ToText(const DecisionView& view, absl::Time now);
 
 // Why `loser` lost: in words, by the first part that differs.
-std::string LostBy(const ScoredNode& winner, const ScoredNode& loser);
+std::string LostBy(PlacementPolicy policy, const ScoredNode& winner, const ScoredNode& loser);
 
 }  // namespace muster::sched

@@ -1,6 +1,7 @@
 // What is recorded of decisions, and how they are shown: the scheduler's side of decisions.h.
 #include <algorithm>
 #include <tuple>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -10,20 +11,28 @@
 namespace muster::sched {
 namespace {
 
-ScoredNode Scored(const Node& node, const Resources& needs) {
+ScoredNode Scored(PlacementPolicy policy, const Packing& packing, const Node& node,
+                  const Resources& needs) {
   const Devices& devices = node.free.devices();
-  return {.node = node.id,
-          .score = node.free.ScoreFor(needs),
-          .parts = {devices.count() > 0 ? 1 : 0, devices.LeftOnDevice(needs.gpus), devices.free(),
-                    devices.empty_devices() * Amount::kUnit, node.free.cpus(),
-                    node.free.memory_bytes()}};
+  ScoredNode scored{
+      .node = node.id,
+      .rank = packing.RankOf(policy, needs, node),
+      .parts = {devices.count() > 0 ? 1 : 0, devices.LeftOnDevice(needs.gpus), devices.free(),
+                devices.empty_devices() * Amount::kUnit, node.free.cpus(), node.free.memory_bytes(),
+                devices.count() * Amount::kUnit - devices.free(), 0, 0}};
+  if (policy == PlacementPolicy::kPack) {
+    const std::pair<int, int64_t> parts = packing.PartsOf(needs, node);
+    scored.parts[7] = parts.first;
+    scored.parts[8] = parts.second;
+  }
+  return scored;
 }
 
 // Keeps the best few, in order of score and then of looking.
 void KeepBest(const ScoredNode& node, DecisionSurvey& survey) {
   constexpr int kMax = DecisionSurvey::kRunnersUpMax;
   int at = survey.runners_up;
-  while (at > 0 && node.score < survey.runner_up[at - 1].score) --at;
+  while (at > 0 && node.rank < survey.runner_up[at - 1].rank) --at;
   if (at == kMax) return;
   const int last = std::min(survey.runners_up, kMax - 1);
   for (int i = last; i > at; --i) survey.runner_up[i] = survey.runner_up[i - 1];
@@ -58,11 +67,12 @@ void Scheduler::Impl::SurveyBefore(const SchedulingClass& of, const Room& room) 
   for (int choice = first; choice <= room.choice; ++choice) {
     const Resources& needs = of.spec.choices[choice].resources;
     TriedChoice& tried = survey.choices[survey.tried++];
+    survey.policy = cluster_.packing().PolicyOf(of, needs);
     tried.choice = choice;
     for (const Node* node : cluster_.nodes()) {
       if (!SelectorIndex::Selected(*node, of.selectors[choice])) continue;
       ++tried.matching;
-      if (!node->empty.Fits(needs)) {
+      if (!node->empty().Fits(needs)) {
         ++tried.too_small;
       } else if (!node->usable()) {
         ++tried.away;
@@ -70,7 +80,7 @@ void Scheduler::Impl::SurveyBefore(const SchedulingClass& of, const Room& room) 
         ++tried.busy;
       } else {
         ++tried.candidates;
-        const ScoredNode scored = Scored(*node, needs);
+        const ScoredNode scored = Scored(survey.policy, cluster_.packing(), *node, needs);
         if (node == room.node) {
           survey.winner = scored;
         } else {
@@ -91,8 +101,9 @@ void Scheduler::Impl::RecordGrant(const Request& request) {
   decision.of = request.of->id;
   decision.node = first.node;
   decision.bundle = 0;
-  decision.bundles = request.of->spec.bundles;
-  decision.choice = first.choice;
+  decision.bundles = static_cast<int>(request.bundles.size());
+  // Of a placement group the choice is its shape; its bundles have choices of their own.
+  decision.choice = request.of->spec.is_group() ? request.shape : first.choice;
   decision.open = request.open;
   decision.kind = DecisionKind::kGranted;
 }
@@ -174,6 +185,7 @@ DecisionView Scheduler::Impl::ViewOf(const Decision& decision) const {
   const DecisionSurvey* const survey = decisions_.SurveyOf(decision.number);
   if (survey == nullptr || decision.kind != DecisionKind::kGranted) return view;
   view.surveyed = true;
+  view.policy = ToString(survey->policy);
   for (int i = 0; i < survey->tried; ++i) {
     const TriedChoice& tried = survey->choices[i];
     view.tried.push_back(
@@ -184,7 +196,7 @@ DecisionView Scheduler::Impl::ViewOf(const Decision& decision) const {
   }
   for (int i = 0; i < survey->runners_up; ++i) {
     view.losers.push_back({.node = node_name(survey->runner_up[i].node),
-                           .by = LostBy(survey->winner, survey->runner_up[i])});
+                           .by = LostBy(survey->policy, survey->winner, survey->runner_up[i])});
   }
   return view;
 }

@@ -26,11 +26,11 @@ int64_t Devices::LeftOnDevice(int64_t gpus) const {
   return free_[device] - gpus;
 }
 
-GpuShares Devices::Take(int64_t gpus) {
+GpuShares Devices::Take(int64_t gpus, DeviceOrder order) {
   GpuShares shares;
   if (gpus == 0) return shares;
   if (gpus < Amount::kUnit) {
-    shares.push_back({.device = BestDevice(gpus), .amount = gpus});
+    shares.push_back({.device = BestDevice(gpus, order), .amount = gpus});
     MUSTER_CHECK(shares[0].device >= 0);
     Change(shares[0].device, -gpus);
     return shares;
@@ -64,14 +64,61 @@ bool Devices::TakeExactly(const GpuShares& shares) {
 }
 
 void Devices::Give(const GpuShares& shares) {
-  for (const GpuShare share : shares) Change(share.device, share.amount);
+  for (const GpuShare share : shares) {
+    Out* const out = out_.empty() ? nullptr : out_.Find(share.device);
+    if (out == nullptr) {
+      Change(share.device, share.amount);
+    } else {
+      out->left += share.amount;
+    }
+  }
 }
 
-int Devices::BestDevice(int64_t share) const {
+void Devices::SetOut(int device, bool out) {
+  Out* const found = out_.Find(device);
+  if (out == (found != nullptr)) return;
+  const int64_t left = out ? free_[device] : found->left;
+  if (out) {
+    out_.Add({.device = device, .left = left});
+    Change(device, -left);
+  } else {
+    out_.Remove(device);
+    Change(device, left);
+  }
+}
+
+int64_t Devices::kept_aside() const {
+  int64_t left = 0;
+  if (out_.empty()) return left;
+  for (const Out& out : out_.all()) left += out.left;
+  return left;
+}
+
+Devices::Out* Devices::OutList::Find(int device) {
+  if (list_ == nullptr) return nullptr;
+  for (Out& out : *list_) {
+    if (out.device == device) return &out;
+  }
+  return nullptr;
+}
+
+void Devices::OutList::Add(Out out) {
+  if (list_ == nullptr) list_ = std::make_unique<std::vector<Out>>();
+  list_->push_back(out);
+}
+
+void Devices::OutList::Remove(int device) {
+  std::erase_if(*list_, [&](const Out& out) { return out.device == device; });
+  if (list_->empty()) list_.reset();
+}
+
+int Devices::BestDevice(int64_t share, DeviceOrder order) const {
   int best = -1;
   for (int device = 0; device < count(); ++device) {
     if (free_[device] < share) continue;
-    if (best < 0 || free_[device] < free_[best]) best = device;
+    const bool better = order == DeviceOrder::kFullest ? free_[device] < free_[best < 0 ? 0 : best]
+                                                       : free_[device] > free_[best < 0 ? 0 : best];
+    if (best < 0 || better) best = device;
   }
   return best;
 }

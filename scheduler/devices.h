@@ -1,15 +1,23 @@
 // The GPU devices of one node, and what is free of each. A share below 1 lives on one device; whole
 // GPUs take empty devices.
 //
+// A device that is out (in quarantine) has nothing free: what is given back to it is kept aside
+// until it is in again.
+//
 // Invariant: 0 <= free <= 1 for each device.
 #pragma once
 
 #include <cstdint>
+#include <memory>
+#include <vector>
 
 #include "absl/container/inlined_vector.h"
 #include "scheduler/resources.h"
 
 namespace muster::sched {
+
+// Which device a share goes to, of those that have room; the lowest on ties.
+enum class DeviceOrder { kFullest, kEmptiest };
 
 class Devices {
  public:
@@ -35,9 +43,9 @@ class Devices {
   // REQUIRES: Fits(gpus).
   int64_t LeftOnDevice(int64_t gpus) const;
 
-  // Takes `gpus`: whole GPUs from the lowest empty devices, a share from the fullest device that
-  // has room, the lowest on ties. Returned lowest first. REQUIRES: Fits(gpus).
-  GpuShares Take(int64_t gpus);
+  // Takes `gpus`: whole GPUs from the lowest empty devices, a share from a device by `order`.
+  // Returned lowest first. REQUIRES: Fits(gpus).
+  GpuShares Take(int64_t gpus, DeviceOrder order = DeviceOrder::kFullest);
 
   // Takes exactly `shares`; false (and nothing taken) where they are not free or not devices of
   // this node.
@@ -46,13 +54,43 @@ class Devices {
   // Gives back what was taken.
   void Give(const GpuShares& shares);
 
+  void SetOut(int device, bool out);
+  int64_t kept_aside() const;  // Summed, 1/10000: of devices that are out, what nobody holds.
+
  private:
-  int BestDevice(int64_t share) const;  // -1: none.
+  int BestDevice(int64_t share, DeviceOrder order = DeviceOrder::kFullest) const;  // -1: none.
   void Change(int device, int64_t by);
+  struct Out {
+    int device = 0;
+    int64_t left = 0;  // What nobody holds.
+  };
+  // Mostly none: one pointer, so that a node's free capacity stays in few cache lines.
+  class OutList {
+   public:
+    OutList() = default;
+    OutList(const OutList& other)
+        : list_(other.list_ ? std::make_unique<std::vector<Out>>(*other.list_) : nullptr) {}
+    OutList& operator=(const OutList& other) {
+      if (this != &other) *this = OutList(other);
+      return *this;
+    }
+    OutList(OutList&&) = default;
+    OutList& operator=(OutList&&) = default;
+
+    bool empty() const { return list_ == nullptr; }
+    const std::vector<Out>& all() const { return *list_; }  // REQUIRES: !empty().
+    Out* Find(int device);                                  // Null: it is in.
+    void Add(Out out);
+    void Remove(int device);
+
+   private:
+    std::unique_ptr<std::vector<Out>> list_;
+  };
 
   absl::InlinedVector<uint16_t, 8> free_;  // By device.
   int64_t free_total_ = 0;
   int empty_ = 0;
+  OutList out_;
 };
 
 }  // namespace muster::sched

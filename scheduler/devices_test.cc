@@ -65,5 +65,24 @@ TEST(DevicesTest, TakesExactlyOrNothing) {
   EXPECT_EQ(devices.free(1), 6000);
 }
 
+TEST(DevicesTest, OutKeepsAsideWhatIsGivenBack) {
+  Devices devices(2);
+  const GpuShares half = devices.Take(5000);
+  devices.SetOut(0, true);
+  EXPECT_EQ(devices.free(0), 0);
+  EXPECT_EQ(devices.free(), Amount::kUnit);
+  EXPECT_EQ(devices.kept_aside(), 5000);
+  EXPECT_EQ(devices.Take(5000)[0].device, 1);  // The rest of the first is not handed out.
+  EXPECT_FALSE(devices.Fits(Amount::kUnit));
+  const Devices copy = devices;
+  devices.Give(half);
+  EXPECT_EQ(devices.free(0), 0);
+  EXPECT_EQ(devices.kept_aside(), Amount::kUnit);
+  EXPECT_EQ(copy.kept_aside(), 5000);  // A copy is one of its own.
+  devices.SetOut(0, false);
+  EXPECT_EQ(devices.free(0), Amount::kUnit);
+  EXPECT_EQ(devices.kept_aside(), 0);
+}
+
 }  // namespace
 }  // namespace muster::sched

@@ -35,6 +35,8 @@ std::string Quoted(absl::string_view text) {
   return absl::StrCat("\"", absl::Utf8SafeCHexEscape(text), "\"");
 }
 
+std::string Text(const NodeDraining& e);
+std::string Text(const DeviceHealth& e);
 std::string Text(const NodeJoined& e) {
   std::string text = absl::StrCat("join node=", e.node.ToString(), " name=", e.name,
                                   " labels=", Braced(e.labels), " total=", Quoted(ToText(e.total)));
@@ -42,6 +44,8 @@ std::string Text(const NodeJoined& e) {
     absl::StrAppend(&text, " held={", Lease(held.request, held.bundle), " ", Where(held.placement),
                     "}");
   }
+  if (e.drain) absl::StrAppend(&text, " {", Text(*e.drain), "}");
+  for (const DeviceHealth& health : e.unhealthy) absl::StrAppend(&text, " {", Text(health), "}");
   return text;
 }
 std::string Text(const NodeChanged& e) {
@@ -51,10 +55,17 @@ std::string Text(const NodeReachable& e) {
   return absl::StrCat(e.reachable ? "reachable" : "unreachable", " node=", e.node.ToString());
 }
 std::string Text(const NodeDraining& e) {
+  if (!e.draining) return absl::StrCat("undrain node=", e.node.ToString());
   return absl::StrCat(
       "drain node=", e.node.ToString(),
       e.deadline ? absl::StrCat(" deadline=", absl::FormatTime(*e.deadline, absl::UTCTimeZone()))
-                 : "");
+                 : "",
+      e.reason.empty() ? "" : absl::StrCat(" reason=", Quoted(e.reason)));
+}
+std::string Text(const DeviceHealth& e) {
+  return absl::StrCat(e.healthy ? "healthy" : "unhealthy", " node=", e.node.ToString(),
+                      " gpu=", e.device,
+                      e.reason.empty() ? "" : absl::StrCat(" reason=", Quoted(e.reason)));
 }
 std::string Text(const NodeLost& e) { return absl::StrCat("lost node=", e.node.ToString()); }
 std::string Text(const Requested& e) {
@@ -65,6 +76,7 @@ std::string Text(const Requested& e) {
     absl::StrAppend(&text, e.spec->affinity.soft ? " soft_affinity=" : " affinity=",
                     Quoted(e.spec->affinity.node));
   }
+  if (e.spec->placement) absl::StrAppend(&text, " placement=", ToString(*e.spec->placement));
   if (!e.spec->avoid.empty()) {
     absl::StrAppend(&text, " avoid=[", absl::StrJoin(e.spec->avoid, ", "), "]");
   }
@@ -146,6 +158,10 @@ std::string Text(const Notice& a) {
                  : "",
       " why=", Quoted(a.why));
 }
+std::string Text(const NoticeWithdrawn& a) {
+  return absl::StrCat("withdrawn ", Lease(a.request, a.bundle));
+}
+std::string Text(const NodeEmpty& a) { return absl::StrCat("empty node=", a.node.ToString()); }
 std::string Text(const Revoke& a) {
   return absl::StrCat("revoke ", Lease(a.request, a.bundle), " reason=", ToString(a.reason),
                       " why=", Quoted(a.why));

@@ -42,12 +42,42 @@ struct HeldLease {
   int shape = 0;          // Of a placement group: by which it was placed, and by which level.
   int level = 0;
 };
+// The node goes away, or is to be emptied: it gets nothing new. Said again, it replaces what was
+// said before, and who was told of another deadline is told of the new one, also of a later one or
+// none.
+//   - With a deadline, each lease there gets a Notice, and is revoked once it is over. A bundle of
+//   a
+//     placement group is given up (LeaseLost) and placed anew as soon as nothing runs inside it.
+//   - Without one nothing is told, and leases stay as long as they like.
+//   - draining = false takes it back: the node gets new work again, and who was told to leave for
+//   it
+//     may stay (NoticeWithdrawn); what was revoked already ends.
+struct NodeDraining {
+  NodeId node{};
+  std::optional<absl::Time> deadline{};
+  std::string reason{};  // For people: "kernel update".
+  bool draining = true;
+};
+// The state of one GPU. An unhealthy one is in quarantine: it counts as not there for what is new,
+// and a lease that holds any of it gets a Notice with SchedulerConfig::quarantine_grace as its
+// time; a placement group's bundle is given up as where its node drains. Said again, only the
+// reason is taken. Healthy gives it back, and who is still there may stay. Ignored for a device
+// that the node does not have.
+struct DeviceHealth {
+  NodeId node{};
+  int device = 0;  // Index on the node.
+  bool healthy = true;
+  std::string reason{};  // "xid 79"
+};
 struct NodeJoined {  // Ignored if a node with this id is there; a lost node may join again.
   NodeId node{};
   std::string name{};  // As users see it, e.g. "6f1c2a"; explanations use it.
   Labels labels{};
   NodeResources total{};
   std::vector<HeldLease> held{};
+  // What was said of it before the head lost its memory: applied before anything new is placed.
+  std::optional<NodeDraining> drain{};
+  std::vector<DeviceHealth> unhealthy{};
 };
 struct NodeChanged {  // All labels, not only those that changed.
   NodeId node{};
@@ -57,10 +87,6 @@ struct NodeChanged {  // All labels, not only those that changed.
 struct NodeReachable {
   NodeId node{};
   bool reachable = true;
-};
-struct NodeDraining {  // No new work; `deadline` is when the node goes away (absent: it will say).
-  NodeId node{};
-  std::optional<absl::Time> deadline{};
 };
 struct NodeLost {  // Also a drained node that has left. Its leases end: see LeaseLost.
   NodeId node{};
@@ -111,9 +137,9 @@ struct Tick {};  // Time has passed: `after` timers are looked at.
 
 struct Event {
   absl::Time at{};  // Stamped by the shell; the core has no clock of its own.
-  std::variant<NodeJoined, NodeChanged, NodeReachable, NodeDraining, NodeLost, Requested,
-               RequestCancelled, LeaseFinished, LeaseBlocked, TenantSet, QuotaSet, QuotaRemoved,
-               Tick>
+  std::variant<NodeJoined, NodeChanged, NodeReachable, NodeDraining, DeviceHealth, NodeLost,
+               Requested, RequestCancelled, LeaseFinished, LeaseBlocked, TenantSet, QuotaSet,
+               QuotaRemoved, Tick>
       what;
 };
 
@@ -179,7 +205,18 @@ struct Revoke {
   std::string why{};
 };
 
-using Action = std::variant<Grant, Infeasible, Rejected, LeaseLost, Notice, Revoke>;
+// A Notice holds no longer: its lease may stay. Not said of one that has been revoked.
+struct NoticeWithdrawn {
+  RequestId request{};
+  int bundle = 0;
+};
+// A draining node has no leases any more, and may be taken away. Said once a drain.
+struct NodeEmpty {
+  NodeId node{};
+};
+
+using Action = std::variant<Grant, Infeasible, Rejected, LeaseLost, Notice, NoticeWithdrawn, Revoke,
+                            NodeEmpty>;
 
 std::string ToString(const Event& event);
 

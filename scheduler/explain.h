@@ -90,6 +90,12 @@ struct QuotaView {
 enum class NodeState { kAlive, kUnreachable, kDraining, kLost };
 std::string ToString(NodeState state);  // "alive"
 
+struct QuarantineView {
+  int device = 0;
+  std::string reason{};
+  absl::Time leave_by{};  // What it holds is revoked then.
+};
+
 struct NodeView {
   NodeId node{};
   std::string name{};
@@ -98,6 +104,9 @@ struct NodeView {
   NodeResources total{};
   Resources used{};                      // CPUs above the total where a lease took lent ones back.
   std::optional<absl::Time> deadline{};  // Draining.
+  std::string drain_reason{};
+  bool empty = true;  // No lease is there.
+  std::vector<QuarantineView> quarantined{};
 };
 
 }  // namespace muster::sched

@@ -179,6 +179,9 @@ struct Survey {
 Survey Look(const Cluster& cluster, const SchedulingClass& of, int choice) {
   Survey survey;
   const Resources& needs = of.spec.choices[choice].resources;
+  const Packing& packing = cluster.packing();
+  const PlacementPolicy policy = packing.PolicyOf(of, needs);
+  PlacementRank rank;
   std::vector<Node*> matching;
   for (Node* node : cluster.nodes()) {
     if (!MayUse(of.spec, *node)) continue;
@@ -187,7 +190,7 @@ Survey Look(const Cluster& cluster, const SchedulingClass& of, int choice) {
       continue;
     }
     matching.push_back(node);
-    if (!node->empty.Fits(needs)) {
+    if (!node->empty().Fits(needs)) {
       survey.too_small.push_back(node);
     } else if (node->draining) {
       survey.draining.push_back(node);
@@ -199,9 +202,11 @@ Survey Look(const Cluster& cluster, const SchedulingClass& of, int choice) {
       survey.busy.push_back(node);
     } else if (IsAvoided(of.spec, *node)) {
       survey.avoided.push_back(node);
-    } else if (!survey.room ||
-               node->free.ScoreFor(needs) < survey.room->node->free.ScoreFor(needs)) {
+    } else {
+      const PlacementRank of_node = packing.RankOf(policy, needs, *node);
+      if (survey.room && !(of_node < rank)) continue;
       survey.room = Room{.node = node, .choice = choice};
+      rank = of_node;
     }
   }
   survey.matching = matching.size();
@@ -210,17 +215,29 @@ Survey Look(const Cluster& cluster, const SchedulingClass& of, int choice) {
 
 const Node* NearestMiss(const std::vector<const Node*>& nodes, const Resources& needs, bool ever) {
   const auto lacking = [&](const Node* node) {
-    return Lacks(needs, ever ? node->empty : node->free, node->total).size();
+    return Lacks(needs, ever ? node->empty() : node->free, node->total).size();
   };
   return *std::min_element(nodes.begin(), nodes.end(),
                            [&](const Node* a, const Node* b) { return lacking(a) < lacking(b); });
 }
 
+// "; 1 of 2 GPUs in quarantine: xid 79", where GPUs are asked for.
+std::string QuarantineText(const Node& node, const Resources& needs) {
+  if (needs.gpus == 0 || node.quarantined.empty()) return "";
+  absl::btree_set<std::string> reasons;
+  for (const Quarantine& out : node.quarantined) {
+    if (!out.reason.empty()) reasons.insert(out.reason);
+  }
+  return absl::StrCat("; ", node.quarantined.size(), " of ",
+                      Plural(node.total.gpu_devices, "GPU", "GPUs"), " in quarantine",
+                      reasons.empty() ? "" : ": ", absl::StrJoin(reasons, ", "));
+}
+
 std::string TooSmallText(const Node& node, const Resources& needs) {
   std::vector<std::string> parts;
-  for (const Lack& lack : Lacks(needs, node.empty, node.total)) parts.push_back(lack.kind);
+  for (const Lack& lack : Lacks(needs, node.empty(), node.total)) parts.push_back(lack.kind);
   return absl::StrCat(node.name, " has only ", ToText(node.total), ": too few ",
-                      absl::StrJoin(parts, " and "));
+                      absl::StrJoin(parts, " and "), QuarantineText(node, needs));
 }
 
 std::string BusyText(const std::vector<const Node*>& busy, const Resources& needs) {
@@ -234,7 +251,8 @@ std::string BusyText(const std::vector<const Node*>& busy, const Resources& need
   }
   const Node* nearest = NearestMiss(busy, needs, /*ever=*/false);
   return absl::StrCat(absl::StrJoin(counts, ", "), "; ", nearest->name, " comes nearest: it lacks ",
-                      Joined(Lacks(needs, nearest->free, nearest->total)));
+                      Joined(Lacks(needs, nearest->free, nearest->total)),
+                      QuarantineText(*nearest, needs));
 }
 
 std::string RoomText(const Cluster& cluster, const SchedulingClass& of, int open,
@@ -280,7 +298,8 @@ std::string WhyOf(const Cluster& cluster, const SchedulingClass& of, int choice,
     if (survey.busy.size() == 1) {
       const Node& node = *survey.busy[0];
       parts.push_back(absl::StrCat(node.name, " lacks ",
-                                   Joined(Lacks(asked.resources, node.free, node.total))));
+                                   Joined(Lacks(asked.resources, node.free, node.total)),
+                                   QuarantineText(node, asked.resources)));
     } else if (!survey.busy.empty()) {
       parts.push_back(BusyText(survey.busy, asked.resources));
     }

@@ -25,7 +25,7 @@ bool Feasibility::IsCounted(const SchedulingClass& of) {
 
 bool Feasibility::CouldHold(const SchedulingClass& of, int choice, const Node& node) {
   return SelectorIndex::Selected(node, of.selectors[choice]) &&
-         node.empty.Fits(of.spec.choices[choice].resources);
+         node.empty().Fits(of.spec.choices[choice].resources);
 }
 
 bool Feasibility::IsPossible(const SchedulingClass& of, int choice) const {

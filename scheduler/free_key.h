@@ -24,6 +24,9 @@ class FreeKey {
   // Below the keys of all nodes with GPUs of which `gpus` are free.
   static FreeKey FirstWithGpus(int64_t gpus) { return Of(true, gpus, 0, 0, 0); }
 
+  uint64_t bits() const { return bits_; }
+  uint64_t cpu_step() const { return bits_ >> kCpus & 0x1FF; }
+  int64_t gpus() const { return static_cast<int64_t>(bits_ >> kGpus & 0x3FFFFFF); }
   int64_t whole_gpus() const { return static_cast<int64_t>(bits_ >> kWhole & 0x1FFF); }
 
   // False: whatever has room on a node with this key has room on one with `other`.

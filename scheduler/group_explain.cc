@@ -12,7 +12,7 @@ namespace muster::sched {
 namespace {
 
 const Capacity* FreeNow(const Node& node) { return node.usable() ? &node.free : nullptr; }
-const Capacity* FreeEver(const Node& node) { return &node.empty; }
+const Capacity* FreeEver(const Node& node) { return &node.empty(); }
 
 std::string Counted(size_t count, const Resources& needs) {
   if (count == 1) return ToText(needs);

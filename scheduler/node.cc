@@ -29,9 +29,9 @@ Capacity::Score Capacity::ScoreFor(const Resources& needs) const {
   return {devices_.LeftOnDevice(needs.gpus), key()};
 }
 
-GpuShares Capacity::Take(const Resources& needs) {
+GpuShares Capacity::Take(const Resources& needs, DeviceOrder order) {
   TakeWithoutDevices(needs);
-  return devices_.Take(needs.gpus);
+  return devices_.Take(needs.gpus, order);
 }
 
 void Capacity::Give(const Resources& needs, const GpuShares& devices) {
@@ -70,7 +70,9 @@ void Capacity::TakeWithoutDevices(const Resources& needs) {
 }
 
 void Watch::Changed() {
-  if (node_ == nullptr || node_->changed) return;
+  if (node_ == nullptr) return;
+  if (!node_->repack) node_->filed_in->packing().Changed(node_);
+  if (node_->changed) return;
   node_->changed = true;
   node_->filed_in->Changed(node_);
 }
@@ -94,7 +96,14 @@ bool LeaseSet::contains(LeaseId lease) const {
 }
 
 Node::Node(NodeId id_in, std::string name_in, LabelTable& table, NodeShape& shape_in)
-    : id(id_in), free(shape_in.total), name(std::move(name_in)), labels(table), shape(shape_in) {}
+    : id(id_in), free(shape_in.total), name(std::move(name_in)), labels(table), whole(shape_in) {}
+
+NodeShape::NodeShape(NodeResources total_in, int devices_out_in)
+    : total(std::move(total_in)), devices_out(devices_out_in), empty([this] {
+        Capacity capacity(total);
+        for (int device = 0; device < devices_out; ++device) capacity.SetDeviceOut(device, true);
+        return capacity;
+      }()) {}
 
 NodeState Node::state() const {
   if (draining) return NodeState::kDraining;
@@ -108,9 +117,17 @@ NodeView Node::View() const {
                 .labels = labels,
                 .total = total,
                 .used = {},
-                .deadline = deadline};
+                .deadline = deadline,
+                .drain_reason = drain_reason,
+                .empty = leases.empty(),
+                .quarantined = {}};
   view.used.cpus = total.cpus - free.cpus();
-  view.used.gpus = total.gpu_devices * Amount::kUnit - free.devices().free();
+  view.used.gpus =
+      total.gpu_devices * Amount::kUnit - free.devices().free() - free.devices().kept_aside();
+  for (const Quarantine& out : quarantined) {
+    view.quarantined.push_back(
+        {.device = out.device, .reason = out.reason, .leave_by = out.leave_by});
+  }
   view.used.memory_bytes = total.memory_bytes - free.memory_bytes();
   for (const auto& [resource, amount] : total.custom) {
     const int64_t used = amount - free.custom(resource);

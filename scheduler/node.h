@@ -28,6 +28,8 @@ namespace muster::sched {
 
 class CapacityIndex;
 struct Node;
+struct PackBucket;
+struct PackKind;
 class SelectorIndex;
 
 // Tells a node's index when what is free of it changes. A copy of what is watched is not watched.
@@ -68,12 +70,19 @@ class Capacity {
   using Score = std::pair<int64_t, FreeKey>;
   Score ScoreFor(const Resources& needs) const;
 
-  GpuShares Take(const Resources& needs);  // REQUIRES: Fits(needs).
+  // REQUIRES: Fits(needs).
+  GpuShares Take(const Resources& needs, DeviceOrder order = DeviceOrder::kFullest);
   void Give(const Resources& needs, const GpuShares& devices);
 
   // Takes what a lease holds already, even beyond the CPUs there are; false (nothing taken) where
   // there is no room for the rest.
   bool TakeHeld(const Resources& needs, const GpuShares& devices);
+
+  // A device in quarantine is out: nothing of it is free.
+  void SetDeviceOut(int device, bool out) {
+    devices_.SetOut(device, out);
+    watch_.Changed();
+  }
 
   // Lends out CPUs of a blocked lease, or takes them back (negative).
   void AddCpus(int64_t cpus) {
@@ -102,14 +111,22 @@ class Capacity {
 
 using LeaseId = std::pair<RequestId, int>;  // A bundle of a request.
 
-// The nodes that have the same in all.
+// The nodes that have the same in all, and as many devices in quarantine.
 struct NodeShape {
-  explicit NodeShape(NodeResources total_in) : total(std::move(total_in)), empty(total) {}
+  NodeShape(NodeResources total_in, int devices_out_in);
 
   const NodeResources total;
-  const Capacity empty;  // As if nothing ran there.
+  const int devices_out;
+  const Capacity empty;  // As if nothing ran there; which devices are out does not matter for that.
   RowSet rows;
   int nodes = 0;
+};
+
+// A device that gets nothing new, and what it holds is to leave it.
+struct Quarantine {
+  int device = 0;
+  std::string reason{};
+  absl::Time leave_by{};
 };
 
 // The leases of a node, in order of request and bundle.
@@ -158,17 +175,24 @@ struct alignas(64) Node {
   LeaseSet leases;
 
   // --- Kept by the index ---
+  PackKind* kind = nullptr;      // See Packing.
+  PackBucket* packed = nullptr;  // Where Packing has filed it.
+  bool repack = false;           // To be filed anew by Packing.
   CapacityIndex* filed_in = nullptr;
   SelectorIndex* index = nullptr;
   absl::InlinedVector<uint16_t, 4> filed_shares;  // And under what is left of devices in use.
 
   const std::string name;
-  NodeLabels labels;  // Aliases added.
-  NodeShape& shape;
-  const NodeResources& total = shape.total;
-  const Capacity& empty = shape.empty;
-  std::optional<absl::Time> deadline;
-  int topology_slot = -1;  // Kept by Topology.
+  NodeLabels labels;          // Aliases added.
+  NodeShape& whole;           // With no device out.
+  NodeShape* shape = &whole;  // As it is now; kept by Cluster.
+  const NodeResources& total = whole.total;
+  const Capacity& empty() const { return shape->empty; }
+  std::optional<absl::Time> deadline;   // Draining.
+  std::string drain_reason;             // Draining; for people.
+  bool said_empty = false;              // Draining: NodeEmpty was said.
+  std::vector<Quarantine> quarantined;  // In order of device.
+  int topology_slot = -1;               // Kept by Topology.
 };
 
 }  // namespace muster::sched

@@ -16,7 +16,7 @@ std::vector<Node*> AvoidedNodes(const Cluster& cluster, const RequestSpec& spec)
 bool FeasibleElsewhere(const Cluster& cluster, const SchedulingClass& of, int open) {
   int64_t bundles = of.bundles_for_open[open];
   for (const Node* node : AvoidedNodes(cluster, of.spec)) {
-    bundles -= Fill(of, open, *node, node->empty, of.spec.bundles).bundles;
+    bundles -= Fill(of, open, *node, node->empty(), of.spec.bundles).bundles;
   }
   return bundles >= of.spec.bundles;
 }

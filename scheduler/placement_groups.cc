@@ -14,7 +14,7 @@ namespace muster::sched {
 namespace {
 
 const Capacity* FreeNow(const Node& node) { return node.usable() ? &node.free : nullptr; }
-const Capacity* FreeEver(const Node& node) { return &node.empty; }
+const Capacity* FreeEver(const Node& node) { return &node.empty(); }
 
 Survivors SurvivorsOf(const Request& group, const Cluster& cluster) {
   Survivors survivors{.shape = group.shape};
@@ -32,6 +32,11 @@ Survivors SurvivorsOf(const Request& group, const Cluster& cluster) {
 bool Scheduler::Impl::PlaceShaped(SchedulingClass& of, Request& head) {
   if (of.blocked && !GrewForOne(of)) return false;
   if (!FindShaped(of, head.open)) return false;
+  PlaceFoundShape(head);
+  return true;
+}
+
+void Scheduler::Impl::PlaceFoundShape(Request& head) {
   Dequeue(head);
   head.shape = group_room_.shape;
   head.level = group_room_.level;
@@ -41,7 +46,6 @@ bool Scheduler::Impl::PlaceShaped(SchedulingClass& of, Request& head) {
   }
   Granted(head);
   WakeInside(head.id);
-  return true;
 }
 
 // Into group_room_; nodes that a quota closes to it are left out.
@@ -214,9 +218,11 @@ std::optional<Scheduler::Impl::InsideRoom> Scheduler::Impl::FindInside(const Sch
       if (only >= 0 && bundle != only) break;
       const Bundle& held = group->bundles[bundle];
       if (held.state != Bundle::State::kRunning) continue;
+      if (leaving_.Find({group->id, bundle}) != nullptr) continue;
       const Node& node = *cluster_.FindNode(held.placement.node);
       // Set aside or not: what the bundle holds is its own.
       if (!node.reachable || node.draining) continue;
+      if (!node.quarantined.empty() && MustLeave(node, {group->id, bundle})) continue;
       if (!SelectorIndex::Selected(node, of.selectors[choice])) continue;
       const auto room = rooms_.find({group->id, bundle});
       const Capacity left = room == rooms_.end() ? WholeRoom(*group, bundle) : room->second.left;
@@ -305,9 +311,15 @@ void Scheduler::Impl::EndInside(Request& child, int number) {
   const LeaseId key{group.id, bundle.inside};
   BundleRoom& room = rooms_.at(key);
   room.left.Give(bundle.placement.resources, bundle.placement.devices);
-  if (bundle.blocked) room.left.AddCpus(-bundle.placement.resources.cpus);
+  if (bundle.blocked) {
+    room.left.AddCpus(-bundle.placement.resources.cpus);
+    CountBlocked(child.of->spec, -1);
+  }
   room.children.erase(lease);
-  cluster_.FindNode(bundle.placement.node)->leases.erase(lease);
+  leaving_.Forget(lease);
+  Node& node = *cluster_.FindNode(bundle.placement.node);
+  node.leases.erase(lease);
+  NoteEmptied(node);
   bundle.state = Bundle::State::kEnded;
   if (room.children.empty()) {
     rooms_.erase(key);
@@ -315,6 +327,7 @@ void Scheduler::Impl::EndInside(Request& child, int number) {
       EndBundle(group, key.second);
       return FinishClosing(group);
     }
+    LeaveIfEmpty(group, key.second);
   }
   WakeInside(group.id);
 }
@@ -327,6 +340,7 @@ void Scheduler::Impl::WakeInside(RequestId group) {
     RefreshFeasible(of);
     if (!of.waits()) continue;
     of.blocked = false;
+    look_again_ = true;  // It may come before what is being placed.
     Touch(of);
     Reindex(of);
   }
@@ -338,7 +352,10 @@ void Scheduler::Impl::GiveUp(Request& group, int number, const std::string& why)
   const auto room = rooms_.find({group.id, number});
   if (room == rooms_.end()) return EndBundle(group, number);
   group.bundles[number].state = Bundle::State::kClosing;
+  leaving_.Forget({group.id, number});
   for (const LeaseId& child : room->second.children) {
+    const Leaving::Entry* const told = leaving_.Find(child);
+    if (told != nullptr && told->revoked) continue;  // It was killed for the same reason.
     actions_->push_back(Revoke{.request = child.first,
                                .bundle = child.second,
                                .reason = LeavingReason::kGroupEnded,
@@ -366,7 +383,7 @@ void Scheduler::Impl::PlaceBroken() {
     if (!one_waits && group->Has(Bundle::State::kRunning)) {
       one_waits = true;
     } else {
-      ReleaseAll(*group);
+      ReleaseAll(*group, "its placement group lost a node and is placed anew");
     }
   }
 }
@@ -405,11 +422,12 @@ bool Scheduler::Impl::PlaceLost(Request& group) {
     return changed == without.end() ? &node.free : &changed->second;
   };
   if (!group_placer_.Find(plan, std::max(group.open, 1), topology, view, group_room_)) return false;
-  ReleaseAll(group);
+  ReleaseAll(group, "its placement group lost a node and is placed anew");
   return true;
 }
 
-void Scheduler::Impl::ReleaseAll(Request& group) {
+void Scheduler::Impl::ReleaseAll(Request& group, const std::string& why) {
+  leaving_groups_.erase(group.id);
   broken_.erase(KeyOf(group));
   group.broken = false;
   group.closing = true;
@@ -417,7 +435,7 @@ void Scheduler::Impl::ReleaseAll(Request& group) {
     if (group.bundles[i].state != Bundle::State::kRunning) continue;
     actions_->push_back(
         LeaseLost{.request = group.id, .bundle = i, .node = group.bundles[i].placement.node});
-    GiveUp(group, i, "its placement group lost a node and is placed anew");
+    GiveUp(group, i, why);
   }
   FinishClosing(group);
 }
@@ -435,6 +453,8 @@ void Scheduler::Impl::FinishClosing(Request& group) {
 
 // At its old place. Whoever is older has at least as many shapes open, whoever is younger at most.
 void Scheduler::Impl::RequeueGroup(Request& group) {
+  if (!granted_since_.empty()) granted_since_.erase({group.granted_at(), group.id});
+  group.waited = absl::ZeroDuration();
   group.bundles.clear();
   group.shape = 0;
   group.level = 0;
@@ -461,6 +481,7 @@ void Scheduler::Impl::RemoveGroup(Request& group) {
   group.broken = false;
   group.closing = true;
   group.removed = true;
+  leaving_groups_.erase(group.id);
   StopWaitingForMissing(group);
   for (int i = 0; i < static_cast<int>(group.bundles.size()); ++i) {
     Bundle& bundle = group.bundles[i];

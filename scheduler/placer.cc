@@ -7,25 +7,28 @@
 namespace muster::sched {
 namespace {
 
-// Best fit among what it is shown; nodes come in order of id, so the first of equals stays.
-class BestFit {
+// The best of what it is shown; nodes come in order of id, so the first of equals stays.
+class Best {
  public:
-  explicit BestFit(const Resources& needs) : needs_(needs) {}
+  Best(const SchedulingClass& of, const Resources& needs, const Packing& packing)
+      : policy_(packing.PolicyOf(of, needs)), needs_(needs), packing_(packing) {}
 
   void Look(Node* node) {
     if (!node->usable() || !node->free.Fits(needs_)) return;
-    const Capacity::Score score = node->free.ScoreFor(needs_);
-    if (best_ != nullptr && !(score < score_)) return;
+    const PlacementRank rank = packing_.RankOf(policy_, needs_, *node);
+    if (best_ != nullptr && !(rank < rank_)) return;
     best_ = node;
-    score_ = score;
+    rank_ = rank;
   }
 
   Node* best() const { return best_; }
 
  private:
+  const PlacementPolicy policy_;
   const Resources& needs_;
+  const Packing& packing_;
   Node* best_ = nullptr;
-  Capacity::Score score_;
+  PlacementRank rank_;
 };
 
 int64_t FillFrom(const SchedulingClass& of, int start, int open, const Node& node,
@@ -64,8 +67,13 @@ std::optional<Room> FindRoom(const SchedulingClass& of, int open, const Selector
                              int first) {
   for (int i = first; i < open; ++i) {
     if (HasNoRoom(of, i, index)) continue;
-    Node* const best =
-        index.capacity().BestFit(index.matched(of.selectors[i]), of.spec.choices[i].resources);
+    const Resources& needs = of.spec.choices[i].resources;
+    const CapacityIndex& capacity = index.capacity();
+    const MatchedRows& matched = index.matched(of.selectors[i]);
+    const PlacementPolicy policy = capacity.packing().PolicyOf(of, needs);
+    Node* const best = policy == PlacementPolicy::kBestFit
+                           ? capacity.BestFit(matched, needs)
+                           : capacity.packing().Best(policy, of, i, matched);
     if (best != nullptr) return Room{.node = best, .choice = i};
   }
   return std::nullopt;
@@ -73,12 +81,14 @@ std::optional<Room> FindRoom(const SchedulingClass& of, int open, const Selector
 
 std::optional<Room> FindRoom(const SchedulingClass& of, int open, std::span<Node* const> only,
                              int first) {
+  if (only.empty()) return std::nullopt;
+  const Packing& packing = only.front()->filed_in->packing();
   for (int i = first; i < open; ++i) {
-    BestFit fit(of.spec.choices[i].resources);
+    Best best(of, of.spec.choices[i].resources, packing);
     for (Node* node : only) {
-      if (SelectorIndex::Selected(*node, of.selectors[i])) fit.Look(node);
+      if (SelectorIndex::Selected(*node, of.selectors[i])) best.Look(node);
     }
-    if (fit.best() != nullptr) return Room{.node = fit.best(), .choice = i};
+    if (best.best() != nullptr) return Room{.node = best.best(), .choice = i};
   }
   return std::nullopt;
 }
@@ -87,6 +97,10 @@ std::optional<Room> LikelyRoom(const SchedulingClass& of, int open, const Select
   const CapacityIndex& capacity = index.capacity();
   for (int i = 0; i < open; ++i) {
     if (HasNoRoom(of, i, index)) continue;
+    // The others look at what is known of states, which needs no memory of nodes.
+    const PlacementPolicy policy =
+        index.capacity().packing().PolicyOf(of, of.spec.choices[i].resources);
+    if (policy != PlacementPolicy::kBestFit) return std::nullopt;
     Node* const likely =
         capacity.Likely(index.matched(of.selectors[i]), of.spec.choices[i].resources);
     if (likely != nullptr) return Room{.node = likely, .choice = i};

@@ -34,7 +34,7 @@ bool Scheduler::Impl::Matters(const SchedulingClass& of, const Node& node) {
     for (const BundleKind& kind : shape.kinds) {
       for (size_t i = 0; i < kind.choices->size(); ++i) {
         if (SelectorIndex::Selected(node, kind.selectors[i]) &&
-            node.empty.Fits((*kind.choices)[i].resources)) {
+            node.empty().Fits((*kind.choices)[i].resources)) {
           return true;
         }
       }
@@ -151,7 +151,7 @@ std::optional<Scheduler::Impl::ReservedRoom> Scheduler::Impl::CheapestIn(const D
     absl::flat_hash_set<NodeId> ids;  // Looked up only.
     for (size_t i = 0; i < emptied; ++i) ids.insert(nodes[i].second->id);
     const auto view = [&](const Node& node) {
-      return ids.contains(node.id) ? &node.empty : IfUsable(node);
+      return ids.contains(node.id) ? &node.empty() : IfUsable(node);
     };
     return group_placer_.FindIn(domain, plan, shape, level, group.open, topology, view,
                                 group_room_);

@@ -35,7 +35,6 @@ class CustomAmounts : public absl::btree_map<std::string, int64_t> {
   using Map = absl::btree_map<std::string, int64_t>;
   using Map::Map;
   CustomAmounts() = default;
-  CustomAmounts(Map amounts) : Map(std::move(amounts)) {}  // NOLINT(google-explicit-constructor)
   CustomAmounts(const CustomAmounts& other) : Map() {
     if (!other.empty()) Map::operator=(other);
   }

@@ -23,9 +23,19 @@ void Scheduler::Impl::Step(const Event& event, std::vector<Action>& actions) {
   Settle();
   std::visit([this](const auto& what) { On(what); }, event.what);
   Settle();
-  leaving_.RevokeDue(now_, *actions_);  // Last: what this event ended needs none.
+  SayEmpty();
+  do {  // Last: what this event ended needs none.
+    leaving_.RevokeDue(now_, *actions_);
+    if (!EndLeavingGroups()) break;
+    Settle();
+  } while (true);
+  SayEmpty();
   RecordRest(first_action);
-  cluster_.index().capacity().FileChanged();
+  if (config_.placement == PlacementPolicy::kBestFit) {
+    cluster_.index().capacity().FileChanged();
+  } else {
+    cluster_.packing().FileChanged();
+  }
   actions_ = nullptr;
 }
 
@@ -87,6 +97,8 @@ void Scheduler::Impl::On(const NodeJoined& event) {
   for (const HeldLease& held : event.held) {
     if (held.spec->inside) Adopt(held, *node);
   }
+  if (event.drain) Drain(*node, *event.drain);
+  for (const DeviceHealth& health : event.unhealthy) SetHealth(*node, health);
   Grew(*node);
 }
 
@@ -111,16 +123,6 @@ void Scheduler::Impl::On(const NodeReachable& event) {
   if (!event.reachable) DropHoldsOn(*node);
   cluster_.topology().Update(*node);
   Grew(*node);
-}
-
-void Scheduler::Impl::On(const NodeDraining& event) {
-  Node* const node = cluster_.FindNode(event.node);
-  if (node == nullptr) return;
-  ReservedNodeChanged(*node);
-  node->draining = true;
-  cluster_.topology().Update(*node);
-  node->deadline = event.deadline;
-  DropHoldsOn(*node);
 }
 
 void Scheduler::Impl::On(const NodeLost& event) {
@@ -179,6 +181,20 @@ void Scheduler::Impl::On(const Requested& event) {
       return;
     }
   }
+  if (waiting_ >= config_.waiting_per_tenant_max) {  // Else nobody can have reached it.
+    for (const Tenant* tenant : tenants_.InOrder()) {
+      if (tenant->name != event.spec->tenant || tenant->waiting < config_.waiting_per_tenant_max) {
+        continue;
+      }
+      actions_->push_back(Rejected{
+          .request = event.request,
+          .reason = absl::StrCat(
+              tenant->waiting, " requests of ",
+              tenant->name.empty() ? "the default tenant" : absl::StrCat("tenant ", tenant->name),
+              " wait already, which is the most allowed for one; try again later")});
+      return;
+    }
+  }
   if (waiting_ >= config_.waiting_requests_max) {
     actions_->push_back(
         Rejected{.request = event.request,
@@ -196,10 +212,12 @@ void Scheduler::Impl::On(const Requested& event) {
     }
   }
   Request& request = Add(event.request, event.spec, of);
+  cluster_.packing().demand().Count(request.of->demand);
   if (event.spec->is_group() && event.placed_shape >= 0 &&
       event.placed_shape < static_cast<int>(event.spec->shapes.size())) {
     request.shape = event.placed_shape;
     request.bundles.resize(static_cast<size_t>(BundlesOf(*event.spec, request.shape)));
+    BeginSlice(request);
     return WaitForMissing(request);
   }
   if (known_and_first || (of == nullptr && IsFirstOf(*request.of))) {
@@ -219,7 +237,10 @@ void Scheduler::Impl::On(const RequestCancelled& event) {
   Request* const request = Find(event.request);
   if (request == nullptr) return;
   if (request->of->spec.is_group()) return RemoveGroup(*request);
-  if (!request->granted()) Dequeue(*request);
+  if (!request->granted()) {
+    Dequeue(*request);
+    changed_ = true;  // Whoever waited behind it may be placed.
+  }
   for (size_t bundle = 0; bundle < request->bundles.size(); ++bundle) {
     if (request->bundles[bundle].state == Bundle::State::kRunning) {
       EndBundle(*request, static_cast<int>(bundle));
@@ -245,6 +266,8 @@ void Scheduler::Impl::On(const LeaseFinished& event) {
 void Scheduler::Impl::On(const LeaseBlocked& event) {
   Bundle* const bundle = Running(Find(event.request), event.bundle);
   if (bundle == nullptr || bundle->blocked == event.blocked) return;
+  CountBlocked(Find(event.request)->of->spec, event.blocked ? +1 : -1);
+  if (event.blocked) SpareBlocked({event.request, event.bundle});
   if (bundle->inside >= 0) {  // It lends to others inside its bundle.
     const InsideGroup inside = *Find(event.request)->of->spec.inside;
     bundle->blocked = event.blocked;
@@ -259,11 +282,12 @@ void Scheduler::Impl::On(const LeaseBlocked& event) {
   bundle->blocked = event.blocked;
   if (event.blocked) {
     node.free.AddCpus(cpus);
-    Grew(node);
   } else {
     node.free.AddCpus(-cpus);
     bundle->may_overcommit = true;
   }
+  changed_ = true;
+  Grew(node);  // Taken back: its end would free them now, where others may take the lease.
 }
 
 Request* Scheduler::Impl::Find(RequestId id) const {
@@ -331,6 +355,7 @@ void Scheduler::Impl::Enqueue(Request& request) {
   SchedulingClass& of = *request.of;
   of.Push(&request);
   ++waiting_;
+  ++of.tenant->waiting;
   RefreshFeasible(of);
   of.OpenByTime(now_);  // Choices without `after` are open from the start.
   // Those before it may wait for what is kept for them already: there may be victims for it too.
@@ -344,6 +369,7 @@ void Scheduler::Impl::Enqueue(Request& request) {
 void Scheduler::Impl::Dequeue(Request& request) {
   request.of->Erase(&request);
   --waiting_;
+  --request.of->tenant->waiting;
   Reindex(*request.of);
 }
 
@@ -355,10 +381,12 @@ void Scheduler::Impl::EndBundle(Request& request, int number) {
   node.free.Give(bundle.placement.resources, bundle.placement.devices);
   if (bundle.blocked)
     node.free.AddCpus(-bundle.placement.resources.cpus);  // Lent out: given before.
+  if (bundle.blocked) CountBlocked(request.of->spec, -1);
   node.leases.erase({request.id, number});
   leaving_.Forget({request.id, number});
   Charge(request, bundle.placement, -1);
   bundle.state = Bundle::State::kEnded;
+  NoteEmptied(node);
   cluster_.topology().Update(node);
   Grew(node);
 }
@@ -398,9 +426,7 @@ void Scheduler::Impl::Adopt(const HeldLease& held, Node& node) {
 
   if (request == nullptr) {
     request = &Add(held.request, held.spec, cluster_.FindClass(held.spec));
-    if (config_.sharing.time_slice != absl::InfiniteDuration()) {
-      granted_since_.emplace(request->granted_at(), request->id);
-    }
+    cluster_.packing().demand().Count(request->of->demand);
   }
   if (!request->granted()) {
     const bool waited = request->queued;
@@ -408,6 +434,7 @@ void Scheduler::Impl::Adopt(const HeldLease& held, Node& node) {
     request->shape = held.shape;
     request->level = held.level;
     request->bundles.resize(static_cast<size_t>(BundlesOf(request->of->spec, held.shape)));
+    BeginSlice(*request);
     if (waited) WaitForMissing(*request);
   }
   Bundle& bundle = request->bundles[held.bundle];

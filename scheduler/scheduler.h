@@ -18,8 +18,8 @@
 //     by the s that holds the most. The bundles are placed one by one, each as a request of its own
 //     would be, where that places them all; else node by node in order of id, each filled as above
 //     (the lowest s on ties);
-//   - among nodes with room: best fit, no GPU node for work without GPUs while another has room.
-//   The node with the
+//   - among nodes with room: by the placement policy, see placement_policy.h and packing.h. Best
+//   fit takes no GPU node for work without GPUs while another has room, and the node with the
 //     least of these, compared in order: GPUs although none are needed; what stays free of the
 //     device that a share would go to; free GPUs, then how many of them are whole; free CPUs and
 //     free memory, both in steps (free_key.h); node id. On a node: whole
@@ -27,7 +27,10 @@
 //     lowest on ties);
 //   - node affinity and avoidance of nodes that failed: see placement_constraints.h;
 //   - draining and unreachable nodes get nothing new, and count as existing: nothing is infeasible
-//   for their absence;
+//   for their absence; devices in quarantine count as not there, since they come back only once
+//   they are mended;
+//   - what must leave a node or a device is told, and revoked at the deadline: NodeDraining and
+//   DeviceHealth in events.h;
 //   - a change of labels leaves what runs where it is.
 //
 // Cost, in plain order (no quotas, holds or preemption in play): a request, its choices times the
@@ -57,7 +60,8 @@ namespace muster::sched {
 const std::vector<std::string>& DefaultHierarchy();
 
 struct SchedulerConfig {
-  int64_t waiting_requests_max = 2'000'000;  // Reaching it is Rejected.
+  int64_t waiting_requests_max = 2'000'000;    // Reaching it is Rejected.
+  int64_t waiting_per_tenant_max = 1'000'000;  // As well.
   // How long the cluster's nodes are given to come (back) before "infeasible" is said to anyone;
   // counted from `start`. A restarted head uses it.
   absl::Time start = absl::InfinitePast();
@@ -73,9 +77,12 @@ struct SchedulerConfig {
   // it has waited so long; see reservation.h. 0 and infinite: never for that reason.
   int64_t overtaken_max = 64;
   absl::Duration reservation_after = absl::Minutes(1);
+  PlacementPolicy placement = PlacementPolicy::kPack;  // Of requests that name none.
   // How long a request waits for room on other nodes than those it avoids, where others could ever
   // hold it.
   absl::Duration avoid_for = absl::Seconds(10);
+  // From the Notice to the end of what holds a device that came into quarantine.
+  absl::Duration quarantine_grace = absl::Seconds(30);
   int lost_nodes_kept = 100;    // In Nodes(), the newest.
   int idle_classes_kept = 256;  // Classes without requests whose matching nodes stay known.
   int decisions_kept = 4096;    // The newest; see decisions.h.

@@ -31,6 +31,7 @@ void Scheduler::Impl::Settle() {
     if (found != cluster_.classes().end()) found->second->touched = false;
   }
   touched_.clear();
+  changed_ = false;
   topology_changed_ = false;
   look_at_all_ = false;
   new_waiting_ = nullptr;
@@ -42,7 +43,7 @@ void Scheduler::Impl::SettleAll() {
     for (SchedulingClass* of : cluster_.feasibility().TakeChanged()) Touch(*of);
   }
   takings_left_ = 256;
-  changed_ = !grown_.empty() || !touched_.empty() || topology_changed_ || look_at_all_;
+  changed_ = changed_ || !grown_.empty() || !touched_.empty() || topology_changed_ || look_at_all_;
   bool again = true;
   while (again) {
     PlaceBroken();
@@ -129,7 +130,7 @@ void Scheduler::Impl::DropCandidates() {
 bool Scheduler::Impl::PlaceHead(SchedulingClass& of) {
   // As soon as it has been overtaken often enough, not only after this round.
   if (!reservation_.planned_at && ReservationDue()) PlanReservation();
-  if (reservation_.nodes.empty() || !SeesReserved(of.key())) return PlaceShownHead(of);
+  if (reservation_.nodes.empty() || !SeesReserved(of)) return PlaceShownHead(of);
   const std::vector<Node*> nodes = reservation_.nodes;
   ShowReserved(nodes, true);
   const bool placed = PlaceShownHead(of);
@@ -253,12 +254,14 @@ bool Scheduler::Impl::PlaceVisibleGroup(SchedulingClass& of, Request& head) {
 void Scheduler::Impl::PlaceBundle(Request& request, const Room& room) {
   const Resources& needs = request.of->spec.choices[room.choice].resources;
   const int number = static_cast<int>(request.bundles.size());
+  const bool spread = cluster_.packing().PolicyOf(*request.of, needs) == PlacementPolicy::kSpread;
+  const DeviceOrder order = spread ? DeviceOrder::kEmptiest : DeviceOrder::kFullest;
   Bundle& bundle = request.bundles.emplace_back();
   bundle.state = Bundle::State::kRunning;
   bundle.placement.node = room.node->id;
   bundle.placement.choice = room.choice;
   bundle.placement.resources = needs;
-  bundle.placement.devices = room.node->free.Take(needs);
+  bundle.placement.devices = room.node->free.Take(needs, order);
   bundle.on = room.node;
   room.node->leases.emplace(request.id, number);
   Charge(request, bundle.placement, +1);
@@ -285,7 +288,7 @@ void Scheduler::Impl::Granted(Request& request) {
   } else {
     granted_since_.erase({request.granted_at(), request.id});  // It may have been adopted then.
     request.waited = now_ - request.since;
-    granted_since_.emplace(request.granted_at(), request.id);
+    BeginSlice(request);
   }
   RecordGrant(request);
   CountOvertaking(request);

@@ -14,6 +14,7 @@
 #include "absl/container/btree_set.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
+#include "absl/functional/function_ref.h"
 #include "absl/hash/hash.h"
 #include "absl/status/status.h"
 #include "absl/time/time.h"
@@ -56,7 +57,9 @@ class Scheduler::Impl {
       : config_(config),
         grace_end_(config.start + config.infeasible_grace),
         cluster_(config.lost_nodes_kept, config.idle_classes_kept, config.hierarchy),
-        decisions_(config.decisions_kept, config.decision_detail) {}
+        decisions_(config.decisions_kept, config.decision_detail) {
+    cluster_.packing().SetDefault(config.placement);
+  }
 
   ~Impl() {
     for (Request* request : requests_) slab_.Delete(request);
@@ -88,6 +91,7 @@ class Scheduler::Impl {
   absl::Status LoadClasses(const Snapshot& snapshot);
   absl::Status LoadRequest(const SnapshotRequest& from);
   absl::Status LoadHold(const SnapshotHold& from);
+  absl::Status LoadQuarantine(const SnapshotNode& from);
   absl::Status LoadReservation(const SnapshotReservation& from);
   absl::Status LoadInside(Request& request, int number, Node& node);
   absl::Status LoadBundle(const SnapshotBundle& from, Request& request, int number);
@@ -96,6 +100,7 @@ class Scheduler::Impl {
   void On(const NodeChanged& event);
   void On(const NodeReachable& event);
   void On(const NodeDraining& event);
+  void On(const DeviceHealth& event);
   void On(const NodeLost& event);
   void On(const Requested& event);
   void On(const RequestCancelled& event);
@@ -164,8 +169,12 @@ class Scheduler::Impl {
   bool ByShare() const { return config_.sharing.ordering == Ordering::kFair && tenants_.several(); }
   void PlaceInTurns();  // As PlaceAll(), where turns are not simply by age or not all may pass.
   void PlaceByPlan();   // For easy and conservative backfill.
-  bool PlaceHeadWithin(Timeline& plan, SchedulingClass& of);
-  bool PlaceGroupWithin(Timeline& plan, SchedulingClass& of, Request& head);
+  // The plan is made when it is asked for: most of the time nobody has room that could be put off.
+  using PlanSource = absl::FunctionRef<Timeline&()>;
+  bool PlaceHeadWithin(PlanSource plan, SchedulingClass& of);
+  bool PlaceGroupWithin(PlanSource plan, SchedulingClass& of, Request& head);
+  bool PlaceShapedWithin(PlanSource plan, SchedulingClass& of, Request& head);
+  void ReserveStart(Timeline& plan, const Request& request);
   void AddEnds(Timeline& plan) const;
   absl::Duration ExpectedDuration(const RequestSpec& spec) const;
   std::optional<Room> FindWithinQuota(const SchedulingClass& of, int first, int open,
@@ -178,6 +187,12 @@ class Scheduler::Impl {
   // The lease at `placement` begins (+1) or ends (-1).
   void Charge(const Request& request, const Placement& placement, int64_t sign);
   void ChargeAgain(const Node& node, int64_t sign);  // All quotas, for all leases of a node.
+  void CountBlocked(const RequestSpec& spec, int64_t sign);
+  void SpareBlocked(LeaseId lease);
+  // A lease of its job waits for others: it is held back by nobody.
+  bool IsAwaited(const RequestSpec& spec) const {
+    return !blocked_jobs_.empty() && blocked_jobs_.contains({spec.tenant, spec.job});
+  }
   void FillHolds();
   bool DropSpareHolds();
   void DropHold(uint64_t id, bool spare_victims);
@@ -193,9 +208,16 @@ class Scheduler::Impl {
   bool TakeFromOthers();
   void LookAgain(SchedulingClass& of);
   bool TakeFor(SchedulingClass& of, Request& request, LeavingReason reason);
+  bool TakeVisible(SchedulingClass& of, Request& request, LeavingReason reason);
+  void TellToLeave(const Request& victim, const Notice& notice, Hold& hold);
+  // Placement groups that were told to leave for others, once nothing runs inside them or their
+  // time is over. True: there were some.
+  bool EndLeavingGroups();
+  std::vector<LeaseId> LeasesInside(const Request& group) const;
   std::optional<int64_t> RankFor(const SchedulingClass& of, LeavingReason reason,
                                  const Request& victim) const;
   Capacity RoomFor(const SchedulingClass& of, const Node& node) const;
+  void BeginSlice(const Request& request);  // From when it was granted.
   absl::Time NextSlice() const;
   void ExplainQuotas(const Request& request, Explanation& explanation) const;
   std::vector<std::string> BetweenJobs(const Request& request) const;
@@ -207,6 +229,7 @@ class Scheduler::Impl {
   };
   bool PlaceShaped(SchedulingClass& of, Request& head);
   bool FindShaped(const SchedulingClass& of, int open) const;
+  void PlaceFoundShape(Request& head);  // Where group_room_ says.
   bool PlaceInside(SchedulingClass& of, Request& head);
   // Where a request inside a group would go now: which bundle, which choice.
   struct InsideRoom {
@@ -233,7 +256,7 @@ class Scheduler::Impl {
   void MarkBroken(Request& group);
   void PlaceBroken();
   bool PlaceLost(Request& group);
-  void ReleaseAll(Request& group);
+  void ReleaseAll(Request& group, const std::string& why);
   void FinishClosing(Request& group);
   void RequeueGroup(Request& group);
   void RemoveGroup(Request& group);
@@ -266,6 +289,24 @@ class Scheduler::Impl {
   bool SeesReserved(WaitingKey key) const {
     return !reservation_.nodes.empty() && !(KeyOf(*Find(reservation_.group)) < key);
   }
+  bool SeesReserved(const SchedulingClass& of) const {
+    return SeesReserved(of.key()) || (!reservation_.nodes.empty() && IsAwaited(of.spec));
+  }
+
+  // --- What must leave a node (drain.cc, quarantine.cc) ---
+  void Drain(Node& node, const NodeDraining& event);
+  void SetHealth(Node& node, const DeviceHealth& event);
+  void ApplyQuarantine(Node& node);  // Once node.quarantined has changed.
+  // The Notice that the state of its node and devices gives the lease; nullopt: it may stay.
+  std::optional<Notice> MustLeave(const Node& node, LeaseId lease) const;
+  void TellLeases(Node& node);  // All of the node, anew.
+  void TellLease(const Node& node, LeaseId lease);
+  // The reason that it was told for is over: others may hold.
+  void Spare(LeaseId lease);
+  // A bundle of a placement group, where it must leave and nothing runs inside.
+  void LeaveIfEmpty(Request& group, int bundle);
+  void NoteEmptied(const Node& node);
+  void SayEmpty();
 
   // --- Requests ---
   Request* Find(RequestId id) const;
@@ -306,18 +347,22 @@ class Scheduler::Impl {
   absl::btree_map<WaitingKey, SchedulingClass*> ready_;
   absl::btree_map<std::pair<absl::Time, uint64_t>, SchedulingClass*> timers_;
   absl::btree_set<std::pair<absl::Time, RequestId>> adoptions_;
-  Leaving leaving_;  // Leases that have a Notice.
+  Leaving leaving_;              // Leases that have a Notice.
+  std::vector<NodeId> emptied_;  // In this Step(): draining nodes whose last lease ended.
 
   Tenants tenants_;
   Quotas quotas_;
   Holds holds_;
-  // With a time slice: what is granted, by when.
+  // With a time slice: what has bundles, by when it was granted.
   absl::btree_set<std::pair<absl::Time, RequestId>> granted_since_;
   absl::btree_map<int, int64_t> preemptible_;  // With preemption: running leases, by priority.
-  bool quota_used_ = false;                    // Since LookAtQuotas(): a quota has less left,
-  bool quota_freed_ = false;                   // or more.
-  bool look_again_ = false;                    // A class is to be tried again in this Settle().
-  bool changed_ = false;  // In this Settle(): something may be placed or taken.
+  absl::btree_set<RequestId> leaving_groups_;  // Told to leave for others.
+  // Blocked leases, by tenant and job.
+  absl::btree_map<std::pair<std::string, std::string>, int64_t> blocked_jobs_;
+  bool quota_used_ = false;   // Since LookAtQuotas(): a quota has less left,
+  bool quota_freed_ = false;  // or more.
+  bool look_again_ = false;   // A class is to be tried again in this Settle().
+  bool changed_ = false;      // Since the last Settle(): something may be placed or taken.
   absl::Time recall_looked_at_ = absl::InfinitePast();  // NextSlice() then.
   int takings_left_ = 0;              // Of TakeFor(), in this Settle(): a bound, whatever happens.
   std::vector<Node*> changed_nodes_;  // Since the last Settle(): that grew.

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <map>
 #include <optional>
@@ -58,8 +59,17 @@ struct SlowNode {
   int64_t cpus = 0;
   int64_t memory = 0;
   int64_t license = 0;
-  std::vector<int64_t> devices{};  // Free.
-  std::vector<int64_t> total{};    // CPUs, memory, license, devices.
+  std::vector<int64_t> devices{};   // Free.
+  std::vector<int64_t> total{};     // CPUs, memory, license, devices.
+  std::map<int, absl::Time> out{};  // Devices in quarantine, and when they are to be left.
+  std::optional<absl::Time> drain_by{};
+  bool said_empty = false;
+
+  std::vector<int64_t> Seen() const {  // Of devices, by what is new.
+    std::vector<int64_t> seen = devices;
+    for (const auto& [device, leave_by] : out) seen[device] = 0;
+    return seen;
+  }
 
   SlowNode Emptied() const {
     SlowNode node = *this;
@@ -71,25 +81,29 @@ struct SlowNode {
   }
 
   // Devices that would be taken; nullopt where there is no room.
-  std::optional<GpuShares> Fit(const Resources& needs) const {
+  std::optional<GpuShares> Fit(const Resources& needs, bool emptiest = false) const {
     const auto custom = needs.custom.find("license");
     if (needs.cpus > 0 && needs.cpus > cpus) return std::nullopt;
     if (needs.memory_bytes > memory) return std::nullopt;
     if (custom != needs.custom.end() && custom->second > license) return std::nullopt;
     GpuShares shares;
     if (needs.gpus == 0) return shares;
-    const int count = static_cast<int>(devices.size());
+    const std::vector<int64_t> seen = Seen();
+    const int count = static_cast<int>(seen.size());
     if (needs.gpus < kUnit) {
       int best = -1;
       for (int d = count - 1; d >= 0; --d) {
-        if (devices[d] >= needs.gpus && (best < 0 || devices[d] <= devices[best])) best = d;
+        if (seen[d] < needs.gpus) continue;
+        if (best < 0 || (emptiest ? seen[d] >= seen[best] : seen[d] <= seen[best])) {
+          best = d;
+        }
       }
       if (best < 0) return std::nullopt;
       shares.push_back({best, needs.gpus});
       return shares;
     }
     for (int d = 0; d < count; ++d) {
-      if (devices[d] == kUnit && static_cast<int64_t>(shares.size()) * kUnit < needs.gpus) {
+      if (seen[d] == kUnit && static_cast<int64_t>(shares.size()) * kUnit < needs.gpus) {
         shares.push_back({d, kUnit});
       }
     }
@@ -117,14 +131,127 @@ struct SlowRequest {
     bool running = false;
     bool blocked = false;
     Placement placement{};
+    std::optional<Notice> told{};
+    bool revoked = false;
   };
   std::vector<Lease> leases{};
 };
 
+// The cost of pack from its formula: no tables, no states, in floating point.
+class SlowPacking {
+ public:
+  void Count(const RequestSpec& spec, const std::map<std::string, std::string>& text) {
+    const Resources& needs = spec.choices[0].resources;
+    if (needs.gpus == 0) return;
+    std::string kinds;  // In normal form.
+    if (const auto found = text.find(kKindLabel); found != text.end()) {
+      kinds = LabelSelector::Parse({*found})->requirements()[0].ToText();
+    }
+    Shape& shape = shapes_[{needs.gpus, needs.cpus, kinds}];
+    shape.count += spec.bundles;
+    shape.memory += spec.bundles * (needs.memory_bytes >> 20);
+    counted_ += spec.bundles;
+    if (counted_ < next_) return;
+    next_ = counted_ + std::max<int64_t>(1, counted_ / 8);
+    for (auto& [key, each] : shapes_) {
+      each.typical_count = each.count;
+      each.typical_memory = each.memory;
+    }
+  }
+
+  int64_t Cost(const Resources& needs, const SlowNode& node,
+               const std::map<uint64_t, SlowNode>& nodes) const {
+    SlowNode before = node;
+    before.cpus = CpuFloor(node.cpus);
+    before.memory = MemoryFloor(node.memory);
+    SlowNode after = before;
+    after.cpus = std::max<int64_t>(0, before.cpus - needs.cpus);
+    after.memory = std::max<int64_t>(0, before.memory - needs.memory_bytes);
+    for (const GpuShare share : *node.Fit(needs)) after.devices[share.device] -= share.amount;
+    const int64_t more = (Waste(after) - Waste(before)) / 65536;
+    const int64_t score = static_cast<int64_t>(
+        std::floor(100 / (1 + std::exp(static_cast<double>(more * 1000 / 7000) / 1000))));
+    return 1000 * (100 - score) + 40 * Pressure(node, nodes);
+  }
+
+ private:
+  struct Shape {
+    int64_t count = 0;
+    int64_t memory = 0;
+    int64_t typical_count = 0;
+    int64_t typical_memory = 0;
+  };
+  using Key = std::tuple<int64_t, int64_t, std::string>;  // GPUs, CPUs, kinds.
+
+  static bool Accepts(const std::string& kinds, const SlowNode& node) {
+    const auto kind = node.labels.find(kKindLabel);
+    return kinds.empty() || SlowMatches(kinds, kind == node.labels.end() ? nullptr : &kind->second);
+  }
+  static int64_t CpuFloor(int64_t cpus) {
+    int64_t floor = std::max<int64_t>(cpus, 0) / 625 * 625;
+    while (floor > 0 && SlowCpuStep(floor - 625) == SlowCpuStep(cpus)) floor -= 625;
+    return floor;
+  }
+  static int64_t MemoryFloor(int64_t bytes) {
+    int64_t power = 4;
+    while (2 * power <= bytes) power *= 2;
+    return bytes / (power / 4) * (power / 4);
+  }
+  int64_t Waste(const SlowNode& node) const {
+    int64_t sum = 0;
+    for (const auto& [key, shape] : shapes_) sum += Weight(key, shape);
+    int64_t waste = 0;
+    for (const auto& [key, shape] : shapes_) {
+      if (shape.typical_count == 0) continue;
+      const auto& [gpus, cpus, kinds] = key;
+      Resources typical;
+      typical.gpus = gpus;
+      typical.cpus = cpus;
+      typical.memory_bytes = (shape.typical_memory / shape.typical_count) << 20;
+      int64_t useless = 0;
+      const bool room = Accepts(kinds, node) && node.Fit(typical).has_value();
+      for (const int64_t device : node.Seen()) {
+        if (!room || device < std::min(gpus, kUnit)) useless += device;
+      }
+      waste += Weight(key, shape) * 65536 / sum * useless;
+    }
+    return waste;
+  }
+  static int64_t Weight(const Key& key, const Shape& shape) {
+    const int64_t whole = std::get<0>(key) / kUnit;
+    return shape.typical_count * (whole > 1 ? whole + 1 : 2);
+  }
+  int64_t Pressure(const SlowNode& node, const std::map<uint64_t, SlowNode>& nodes) const {
+    std::map<std::string, int64_t> named;
+    int64_t requested = 0;
+    for (const auto& [key, shape] : shapes_) {
+      const int64_t gpus = std::get<0>(key) / 100 * shape.typical_count;
+      requested += gpus;
+      if (!std::get<2>(key).empty()) named[std::get<2>(key)] += gpus;
+    }
+    int64_t pressure = 0;
+    for (const auto& [kinds, gpus] : named) {
+      int64_t all = 0;
+      int64_t theirs = 0;
+      for (const auto& [id, other] : nodes) {
+        all += other.total[3];
+        if (Accepts(kinds, other)) theirs += other.total[3];
+      }
+      if (theirs == 0 || !Accepts(kinds, node)) continue;
+      pressure += gpus * 1000 / std::max<int64_t>(1, requested / 1000) * all / theirs / 1000;
+    }
+    return pressure;
+  }
+
+  std::map<Key, Shape> shapes_;
+  int64_t counted_ = 0;
+  int64_t next_ = 1;
+};
+
 class Oracle {
  public:
-  Oracle(absl::Time grace_end, absl::Duration avoid_for)
-      : grace_end_(grace_end), avoid_for_(avoid_for) {}
+  Oracle(absl::Time grace_end, absl::Duration avoid_for, PlacementPolicy placement)
+      : grace_end_(grace_end), avoid_for_(avoid_for), placement_(placement) {}
 
   std::vector<Action> Step(const Event& event,
                            const std::vector<std::map<std::string, std::string>>& texts) {
@@ -133,6 +260,8 @@ class Oracle {
     Settle();
     std::visit([&](const auto& what) { On(what, texts); }, event.what);
     Settle();
+    SayEmpty();
+    RevokeDue();
     return actions_;
   }
 
@@ -141,6 +270,11 @@ class Oracle {
     bool waits = false;
     std::set<std::string> classes;
     for (const SlowRequest& r : requests_) {
+      for (const SlowRequest::Lease& lease : r.leases) {
+        if (lease.running && lease.told && !lease.revoked) {
+          due = std::min(due, *lease.told->deadline);
+        }
+      }
       if (!r.leases.empty()) continue;
       waits = true;
       // Only the oldest of a class is looked at.
@@ -177,7 +311,93 @@ class Oracle {
     if (nodes_.count(e.node.value) > 0) nodes_[e.node.value].usable_link = e.reachable;
   }
   void On(const NodeDraining& e, const Texts&) {
-    if (nodes_.count(e.node.value) > 0) nodes_[e.node.value].draining = true;
+    if (nodes_.count(e.node.value) == 0) return;
+    SlowNode& node = nodes_[e.node.value];
+    if (!node.draining && !e.draining) return;
+    node.draining = e.draining;
+    node.drain_by = e.draining ? e.deadline : std::nullopt;
+    if (!e.draining) node.said_empty = false;
+    Tell(node);
+  }
+  void On(const DeviceHealth& e, const Texts&) {
+    if (nodes_.count(e.node.value) == 0) return;
+    SlowNode& node = nodes_[e.node.value];
+    if (e.device < 0 || e.device >= static_cast<int>(node.devices.size())) return;
+    if (e.healthy) {
+      node.out.erase(e.device);
+    } else {
+      node.out.emplace(e.device, now_ + SchedulerConfig().quarantine_grace);
+    }
+    Tell(node);
+  }
+
+  // --- Who must leave, found anew from the nodes each time ---
+  static std::optional<Notice> Wanted(const SlowNode& node, const SlowRequest::Lease& lease) {
+    std::optional<Notice> notice;
+    if (node.draining && node.drain_by) {
+      notice = Notice{.reason = LeavingReason::kDraining,
+                      .deadline = node.drain_by,
+                      .why = absl::StrCat("node ", node.name, " is draining")};
+    }
+    for (const auto& [device, leave_by] : node.out) {
+      for (const GpuShare share : lease.placement.devices) {
+        if (share.device != device || (notice && *notice->deadline <= leave_by)) continue;
+        notice = Notice{
+            .reason = LeavingReason::kUnhealthy,
+            .deadline = leave_by,
+            .why = absl::StrCat("GPU ", device, " of node ", node.name, " is in quarantine")};
+      }
+    }
+    return notice;
+  }
+  std::map<std::pair<uint64_t, int>, SlowRequest::Lease*> LeasesIn(const SlowNode* node) {
+    std::map<std::pair<uint64_t, int>, SlowRequest::Lease*> leases;
+    for (SlowRequest& r : requests_) {
+      for (size_t b = 0; b < r.leases.size(); ++b) {
+        const bool there = node == nullptr || r.leases[b].placement.node.value == node->id;
+        if (r.leases[b].running && there) leases[{r.id, static_cast<int>(b)}] = &r.leases[b];
+      }
+    }
+    return leases;
+  }
+  void Tell(const SlowNode& node) {
+    for (const auto& [key, lease] : LeasesIn(&node)) {
+      std::optional<Notice> notice = Wanted(node, *lease);
+      if (lease->revoked || (!notice && !lease->told)) continue;
+      if (!notice) {
+        lease->told.reset();
+        actions_.push_back(NoticeWithdrawn{.request = {key.first}, .bundle = key.second});
+        continue;
+      }
+      notice->request = {key.first};
+      notice->bundle = key.second;
+      const bool same = lease->told && lease->told->deadline == notice->deadline &&
+                        lease->told->reason == notice->reason;
+      if (same) continue;
+      lease->told = notice;
+      actions_.push_back(*notice);
+    }
+  }
+  void SayEmpty() {
+    for (auto& [id, node] : nodes_) {
+      if (!node.draining || node.said_empty || !LeasesIn(&node).empty()) continue;
+      node.said_empty = true;
+      actions_.push_back(NodeEmpty{.node = {id}});
+    }
+  }
+  void RevokeDue() {
+    std::map<std::tuple<absl::Time, uint64_t, int>, SlowRequest::Lease*> due;
+    for (const auto& [key, lease] : LeasesIn(nullptr)) {
+      if (!lease->told || lease->revoked || *lease->told->deadline > now_) continue;
+      due[{*lease->told->deadline, key.first, key.second}] = lease;
+    }
+    for (const auto& [key, lease] : due) {
+      lease->revoked = true;
+      actions_.push_back(Revoke{.request = lease->told->request,
+                                .bundle = lease->told->bundle,
+                                .reason = lease->told->reason,
+                                .why = lease->told->why});
+    }
   }
   void On(const NodeLost& e, const Texts&) {
     if (nodes_.count(e.node.value) == 0) return;
@@ -204,6 +424,7 @@ class Oracle {
       if (!r.leases.empty() && all) SayGrant(r);
       return;
     }
+    packing_.Count(*e.spec, texts[0]);
     requests_.push_back(
         {.id = e.request.value, .spec = *e.spec, .texts = texts, .opened = {now_}, .since = now_});
   }
@@ -262,6 +483,11 @@ class Oracle {
     return true;
   }
 
+  PlacementPolicy PolicyOf(const SlowRequest& r) const {
+    return r.spec.placement.value_or(placement_);
+  }
+  bool Spreads(const SlowRequest& r) const { return PolicyOf(r) == PlacementPolicy::kSpread; }
+
   static bool HasAvoided(const SlowRequest& r) {
     return !r.spec.avoid.empty() && !r.spec.affinity.hard();
   }
@@ -282,17 +508,17 @@ class Oracle {
   }
 
   // One bundle on `nodes`: the one it wants, then any.
-  static std::optional<Placement> PlaceOne(const SlowRequest& r,
-                                           std::map<uint64_t, SlowNode>& nodes) {
+  std::optional<Placement> PlaceOne(const SlowRequest& r,
+                                    std::map<uint64_t, SlowNode>& nodes) const {
     if (r.spec.affinity.node.empty()) return PlaceOne(r, nodes, false);
     const auto there = PlaceOne(r, nodes, true);
     return there || !r.spec.affinity.soft ? there : PlaceOne(r, nodes, false);
   }
-  static std::optional<Placement> PlaceOne(const SlowRequest& r,
-                                           std::map<uint64_t, SlowNode>& nodes, bool wanted) {
+  std::optional<Placement> PlaceOne(const SlowRequest& r, std::map<uint64_t, SlowNode>& nodes,
+                                    bool wanted) const {
     for (size_t c = 0; c < r.opened.size(); ++c) {
       const Resources& needs = r.spec.choices[c].resources;
-      std::optional<std::tuple<bool, int64_t, int64_t, int64_t, int64_t, int64_t, uint64_t>> best;
+      std::optional<std::pair<std::vector<int64_t>, uint64_t>> best;
       for (const auto& [id, node] : nodes) {
         if (!node.usable_link || node.draining || node.hidden || !Matches(r, c, node)) continue;
         if (wanted && !IsWanted(r, node)) continue;
@@ -301,17 +527,28 @@ class Oracle {
         int64_t left = 0;
         if (needs.gpus > 0 && needs.gpus < kUnit) left = node.devices[(*shares)[0].device];
         int64_t free = 0;
-        for (const int64_t device : node.devices) free += device;
-        const int64_t whole = std::count(node.devices.begin(), node.devices.end(), kUnit);
-        const auto score =
-            std::make_tuple(needs.gpus == 0 && !node.devices.empty(), left, free, whole,
-                            SlowCpuStep(node.cpus), SlowMemoryStep(node.memory), id);
+        const std::vector<int64_t> seen = node.Seen();
+        for (const int64_t device : seen) free += device;
+        const int64_t whole = std::count(seen.begin(), seen.end(), kUnit);
+        std::vector<int64_t> parts = {free, whole, SlowCpuStep(node.cpus),
+                                      SlowMemoryStep(node.memory)};
+        int64_t first = needs.gpus == 0 && !node.devices.empty() ? 1 : 0;
+        if (Spreads(r)) {
+          for (int64_t& part : parts) part = -part;
+          if (needs.gpus > 0) first = static_cast<int64_t>(node.devices.size()) * kUnit - free;
+          // In use of the device that the share goes to.
+          left = left > 0 ? kUnit - seen[(*node.Fit(needs, true))[0].device] : 0;
+        } else if (PolicyOf(r) == PlacementPolicy::kPack && needs.gpus > 0) {
+          first = packing_.Cost(needs, node, nodes);
+        }
+        parts.insert(parts.begin(), {first, left});
+        const auto score = std::pair(std::move(parts), id);
         if (!best || score < *best) best = score;
       }
       if (!best) continue;
-      SlowNode& node = nodes.at(std::get<6>(*best));
+      SlowNode& node = nodes.at(best->second);
       Placement placement{.node = {node.id}, .choice = static_cast<int>(c), .resources = needs};
-      placement.devices = *node.Fit(needs);
+      placement.devices = *node.Fit(needs, Spreads(r));
       node.Add(needs, placement.devices, -1, true);
       return placement;
     }
@@ -319,14 +556,14 @@ class Oracle {
   }
 
   // Fills one node with choices start, start + 1, ...; one bundle after another.
-  static std::vector<Placement> Fill(const SlowRequest& r, size_t open, size_t start, SlowNode node,
-                                     size_t limit) {
+  std::vector<Placement> Fill(const SlowRequest& r, size_t open, size_t start, SlowNode node,
+                              size_t limit) const {
     std::vector<Placement> placed;
     for (size_t c = start; c < open; ++c) {
       if (!Matches(r, c, node)) continue;
       const Resources& needs = r.spec.choices[c].resources;
       while (placed.size() < limit) {
-        const auto shares = node.Fit(needs);
+        const auto shares = node.Fit(needs, Spreads(r));
         if (!shares) break;
         node.Add(needs, *shares, -1, true);
         placed.push_back({.node = {node.id},
@@ -337,8 +574,8 @@ class Oracle {
     }
     return placed;
   }
-  static std::vector<Placement> BestFill(const SlowRequest& r, size_t open, const SlowNode& node,
-                                         size_t limit) {
+  std::vector<Placement> BestFill(const SlowRequest& r, size_t open, const SlowNode& node,
+                                  size_t limit) const {
     std::vector<Placement> best;
     if (r.spec.affinity.hard() && !IsWanted(r, node)) return best;
     for (size_t start = 0; start < open; ++start) {
@@ -477,6 +714,8 @@ class Oracle {
 
   const absl::Time grace_end_;
   const absl::Duration avoid_for_;
+  const PlacementPolicy placement_;
+  SlowPacking packing_;
   absl::Time now_ = absl::InfinitePast();
   std::map<uint64_t, SlowNode> nodes_;
   std::vector<SlowRequest> requests_;  // In order of arrival.
@@ -499,20 +738,26 @@ class World {
     for (int i = 0; i < specs; ++i) specs_.push_back(RandomSpec());
     gpu_nodes_ = !chance_.OneIn(4);
     loses_nodes_ = !chance_.OneIn(3);
+    quarantines_ = chance_.OneIn(2);
   }
 
   Chance& chance() { return chance_; }
 
+  PlacementPolicy RandomPolicy() {
+    return chance_.Of<PlacementPolicy>(
+        {PlacementPolicy::kPack, PlacementPolicy::kBestFit, PlacementPolicy::kSpread});
+  }
+
   Labels RandomLabels() {
     Labels labels;
-    for (const char* key : {"zone", "market"}) {
+    for (const char* key : {"zone", kKindLabel}) {
       if (!chance_.OneIn(4)) labels.emplace(key, chance_.Of<std::string>({"a", "b", "c"}));
     }
     if (chance_.OneIn(2)) labels.emplace("n", std::to_string(chance_.Below(5)));
     return labels;
   }
 
-  std::pair<Event, Texts> Next(const Oracle& oracle) {
+  std::pair<Event, Texts> Next(const Oracle& oracle, absl::Time now) {
     Event event;
     Texts texts;
     const uint64_t request = 1 + chance_.Next() % next_request_;
@@ -540,7 +785,15 @@ class World {
         break;
       case 4:
         if (loses_nodes_ && chance_.OneIn(3)) {
-          event.what = NodeDraining{.node = {node}};
+          NodeDraining drain{.node = {node}, .draining = !chance_.OneIn(3)};
+          if (drain.draining && chance_.OneIn(2)) {
+            drain.deadline = now + absl::Seconds(chance_.Below(30));
+          }
+          event.what = drain;
+        } else if (quarantines_ && chance_.OneIn(2)) {
+          event.what = DeviceHealth{.node = {node},
+                                    .device = chance_.Below(4) - (chance_.OneIn(20) ? 1 : 0),
+                                    .healthy = chance_.OneIn(3)};
         } else if (loses_nodes_ && chance_.OneIn(2)) {
           event.what = NodeLost{.node = {node}};
         } else {
@@ -615,7 +868,7 @@ class World {
     for (int i = 0; i < choices; ++i) {
       Choice choice;
       std::map<std::string, std::string> text;
-      for (const char* key : {"zone", "market"}) {
+      for (const char* key : {"zone", kKindLabel}) {
         if (chance_.OneIn(2)) {
           text[key] = chance_.Of<std::string>(
               {"a", "b", "!a", "in(a,b)", "!in(b,c)", "exists()", "!exists()", "in(a,b),!b"});
@@ -635,6 +888,7 @@ class World {
     made.spec.bundles = chance_.OneIn(3) ? 1 + chance_.Below(4) : 1;
     made.spec.priority = chance_.OneIn(4) ? chance_.Below(3) - 1 : 0;
     made.spec.fail_if_infeasible = chance_.OneIn(5);
+    if (chance_.OneIn(3)) made.spec.placement = RandomPolicy();
     if (chance_.OneIn(4)) {
       made.spec.affinity = {.node = absl::StrCat("n", 1 + chance_.Below(5)),
                             .soft = chance_.OneIn(2)};
@@ -651,6 +905,7 @@ class World {
   bool gpu_nodes_ = true;
   bool loses_nodes_ = true;
   bool avoids_ = false;
+  bool quarantines_ = false;
   uint64_t next_request_ = 1;
   uint64_t next_node_ = 1;
 };
@@ -713,13 +968,14 @@ void CompareWithTheSlowVersion(uint64_t seed) {
   config.overtaken_max = 0;  // Reservations have tests of their own.
   config.reservation_after = absl::InfiniteDuration();
   config.avoid_for = absl::Seconds(world.chance().Below(3) * 7);
+  config.placement = world.RandomPolicy();
   Scheduler scheduler(config);
   auto twin = std::make_unique<Scheduler>(config);
-  Oracle oracle(start + config.infeasible_grace, config.avoid_for);
+  Oracle oracle(start + config.infeasible_grace, config.avoid_for, config.placement);
   absl::Time now = start;
   std::string history;
   for (int step = 0; step < kCasesPerSeed; ++step) {
-    auto [event, texts] = world.Next(oracle);
+    auto [event, texts] = world.Next(oracle, now);
     if (world.chance().OneIn(3)) now += absl::Seconds(world.chance().Below(8));
     // Mostly the shell ticks in time; sometimes it is late.
     if (!world.chance().OneIn(4) && scheduler.NextTick() < now) {

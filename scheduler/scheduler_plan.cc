@@ -1,6 +1,7 @@
 // EASY and conservative backfill: reservations by expected ends, and who may pass them. The rules
 // are in sharing.h.
 #include <algorithm>
+#include <utility>
 
 #include "scheduler/placement_constraints.h"
 #include "scheduler/scheduler_impl.h"
@@ -37,14 +38,25 @@ void Scheduler::Impl::PlaceByPlan() {
   const bool easy = config_.sharing.backfill == Backfill::kEasy;
   const int reservations_max = easy ? 1 : config_.sharing.reservations_max;
   int reservations = 0;
-  std::optional<Timeline> plan;
+  std::optional<Timeline> made;
+  std::vector<const Request*> not_planned;  // That have a reservation, once it is asked for.
+  const auto plan = [&]() -> Timeline& {
+    if (!made) {
+      made.emplace(cluster_.nodes(), now_);
+      AddEnds(*made);
+    }
+    for (const Request* request : not_planned) ReserveStart(*made, *request);
+    not_planned.clear();
+    return *made;
+  };
   Turns turns(tenants_, ByShare());
   for (const auto& [key, of] : order_) turns.Put(of->head());
   while (Request* const next = turns.Next()) {
     SchedulingClass& of = *next->of;
     if (next == of.head()) {  // Others of a class are only given reservations.
-      const bool placed = (plan ? PlaceHeadWithin(*plan, of) : PlaceHead(of)) || PreemptFor(of);
-      if (!placed && !plan) of.blocked = true;
+      const bool first = reservations == 0;
+      const bool placed = (first ? PlaceHead(of) : PlaceHeadWithin(plan, of)) || PreemptFor(of);
+      if (!placed && first) of.blocked = true;
       Reindex(of);
       if (placed) {
         if (of.waits()) turns.Put(of.head());
@@ -52,33 +64,60 @@ void Scheduler::Impl::PlaceByPlan() {
       }
       if (of.quota_limited || !of.Feasible()) continue;  // It waits for something else than time.
     }
-    if (!of.counted()) continue;  // Its bound is that of reservation.h.
+    if (of.spec.inside) continue;  // What it waits for is its group's.
     if (reservations >= reservations_max) continue;
     ++reservations;
-    if (!plan) {
-      plan.emplace(cluster_.nodes(), now_);
-      AddEnds(*plan);
-    }
-    const absl::Duration duration = ExpectedDuration(of.spec);
-    if (const auto start = plan->EarliestStart(of, next->open, duration)) {
-      plan->Reserve(of.spec.choices[start->choice].resources, *start, duration);
-    }
+    not_planned.push_back(next);
+    if (MayPreempt()) plan();  // What is taken for those behind it changes the plan.
     if (Request* const after = easy ? nullptr : of.After(*next)) turns.Put(after);
   }
   grown_.clear();
 }
 
+// At its earliest start.
+void Scheduler::Impl::ReserveStart(Timeline& plan, const Request& request) {
+  const SchedulingClass& of = *request.of;
+  const absl::Duration duration = ExpectedDuration(of.spec);
+  if (!of.shaped()) {
+    if (const auto start = plan.EarliestStart(of, request.open, duration)) {
+      plan.Reserve(of.spec.choices[start->choice].resources, *start, duration);
+    }
+    return;
+  }
+  const Topology& topology = std::as_const(cluster_).topology();
+  const auto find = [&](CapacityView view) {
+    return group_placer_.Find(*of.plan, request.open, topology, view, group_room_);
+  };
+  const std::optional<absl::Time> start = plan.EarliestGroup(duration, find);
+  if (!start) return;
+  for (size_t i = 0; i < group_room_.rooms.size(); ++i) {
+    const Room& room = group_room_.rooms[i];
+    plan.Take(room.node->id,
+              ChoiceOf(of.spec, group_room_.shape, static_cast<int>(i), room.choice).resources,
+              *start, duration);
+  }
+}
+
 // Places the oldest of the class where that puts no reservation off.
-bool Scheduler::Impl::PlaceHeadWithin(Timeline& plan, SchedulingClass& of) {
+bool Scheduler::Impl::PlaceHeadWithin(PlanSource plan, SchedulingClass& of) {
   Request& head = *of.head();
   if (of.spec.inside) return PlaceHead(of);  // It takes nothing that is not its group's.
-  // Where its bundles lie to each other matters, which no plan knows: it does not pass others.
-  if (of.shaped()) return SeesReserved(of.key()) && !reservation_.nodes.empty() && PlaceHead(of);
+  if (IsAwaited(of.spec)) {                  // Whatever it puts off.
+    Timeline& known = plan();
+    if (!PlaceHead(of)) return false;
+    for (const Bundle& bundle : head.bundles) {
+      known.Take(bundle.placement.node, bundle.placement.resources, now_,
+                 ExpectedDuration(of.spec));
+    }
+    return true;
+  }
+  if (of.shaped()) return PlaceShapedWithin(plan, of, head);
   if (of.spec.bundles > 1) return PlaceGroupWithin(plan, of, head);
   const bool any_room = of.blocked ? FindRoom(of, head.open, grown_).has_value()
                                    : FindRoom(of, head.open, cluster_.index()).has_value();
   of.blocked = !any_room;
   if (!any_room) return false;
+  Timeline& known = plan();
   const absl::Duration duration = ExpectedDuration(of.spec);
   const ClosedNodes avoided(Avoids(head) ? AvoidedNodes(cluster_, of.spec) : std::vector<Node*>{});
   for (int choice = 0; choice < head.open; ++choice) {
@@ -87,11 +126,11 @@ bool Scheduler::Impl::PlaceHeadWithin(Timeline& plan, SchedulingClass& of) {
     CloseByQuota(of, choice, closed);
     for (Node* node : cluster_.nodes()) {
       if (!node->usable() || !node->free.Fits(needs)) continue;
-      if (plan.RoomNow(*node, needs, duration) == 0) closed.Close(node);
+      if (known.RoomNow(*node, needs, duration) == 0) closed.Close(node);
     }
     const std::optional<Room> room = FindOpenRoom(of, choice, choice + 1);
     if (!room) continue;
-    plan.Take(room->node->id, needs, now_, duration);
+    known.Take(room->node->id, needs, now_, duration);
     Dequeue(head);
     PlaceBundle(head, *room);
     Granted(head);
@@ -100,8 +139,11 @@ bool Scheduler::Impl::PlaceHeadWithin(Timeline& plan, SchedulingClass& of) {
   return false;
 }
 
-bool Scheduler::Impl::PlaceGroupWithin(Timeline& plan, SchedulingClass& of, Request& head) {
-  of.blocked = false;
+bool Scheduler::Impl::PlaceGroupWithin(PlanSource plan, SchedulingClass& of, Request& head) {
+  if (of.blocked && !FindRoom(of, head.open, grown_)) return false;
+  of.blocked = !HasRoomAnywhere(of, head);
+  if (of.blocked) return false;
+  Timeline& known = plan();
   const absl::Duration duration = ExpectedDuration(of.spec);
   const ClosedNodes avoided(Avoids(head) ? AvoidedNodes(cluster_, of.spec) : std::vector<Node*>{});
   for (int choice = 0; choice < head.open; ++choice) {
@@ -111,13 +153,13 @@ bool Scheduler::Impl::PlaceGroupWithin(Timeline& plan, SchedulingClass& of, Requ
     for (Node* node : cluster_.nodes()) {  // What the plan sums up may not fit single devices.
       if (node->usable() && !node->free.Fits(needs)) closed.Close(node);
     }
-    const auto start = plan.StartNow(of, choice, duration);
+    const auto start = known.StartNow(of, choice, duration);
     if (!start) continue;
     const bool fits = std::all_of(start->nodes.begin(), start->nodes.end(), [&](const auto& place) {
       return place.first->free.Count(needs, place.second) == place.second;
     });
     if (!fits) continue;
-    plan.Reserve(needs, *start, duration);
+    known.Reserve(needs, *start, duration);
     Dequeue(head);
     for (const auto& [node, count] : start->nodes) {
       for (int64_t i = 0; i < count; ++i) PlaceBundle(head, {.node = node, .choice = choice});
@@ -126,6 +168,28 @@ bool Scheduler::Impl::PlaceGroupWithin(Timeline& plan, SchedulingClass& of, Requ
     return true;
   }
   return false;
+}
+
+bool Scheduler::Impl::PlaceShapedWithin(PlanSource plan, SchedulingClass& of, Request& head) {
+  // What is set aside for it is there for it, whatever the plan says.
+  if (SeesReserved(of) && PlaceHead(of)) return true;
+  if (of.blocked && !GrewForOne(of)) return false;
+  of.blocked = !FindShaped(of, head.open);
+  if (of.blocked) return false;
+  Timeline& known = plan();
+  const absl::Duration duration = ExpectedDuration(of.spec);
+  ClosedNodes closed;
+  for (int choice = 0; choice < head.open; ++choice) CloseByQuota(of, choice, closed);
+  const Topology& topology = std::as_const(cluster_).topology();
+  const auto find = [&](CapacityView view) {
+    return group_placer_.Find(*of.plan, head.open, topology, view, group_room_);
+  };
+  if (!known.GroupNow(duration, find)) return false;
+  PlaceFoundShape(head);
+  for (const Bundle& bundle : head.bundles) {
+    known.Take(bundle.placement.node, bundle.placement.resources, now_, duration);
+  }
+  return true;
 }
 
 }  // namespace muster::sched

@@ -119,6 +119,14 @@ void Scheduler::Impl::CheckInvariants() const {
       const Request* const request = Find(lease.first);
       MUSTER_CHECK(request != nullptr);
       requests.emplace(request->id, request);
+      // Who must leave was told, with no later deadline.
+      if (const std::optional<Notice> notice = MustLeave(*node, lease)) {
+        if (!request->of->spec.is_group()) {
+          const Leaving::Entry* const told = leaving_.Find(lease);
+          MUSTER_CHECK(told != nullptr);
+          MUSTER_CHECK(told->revoked || *told->notice.deadline <= *notice->deadline);
+        }
+      }
       const Bundle& bundle = request->bundles[lease.second];
       MUSTER_CHECK(bundle.state == Bundle::State::kRunning ||
                    bundle.state == Bundle::State::kClosing);
@@ -144,7 +152,10 @@ void Scheduler::Impl::CheckInvariants() const {
   }
   CheckSharing();
   for (const Node* node : cluster_.nodes()) {
-    const Capacity& expected = left.at(node->id);
+    Capacity& expected = left.at(node->id);
+    for (const Quarantine& out : node->quarantined) expected.SetDeviceOut(out.device, true);
+    MUSTER_CHECK(node->free.devices().kept_aside() == expected.devices().kept_aside());
+    MUSTER_CHECK(static_cast<size_t>(node->shape->devices_out) == node->quarantined.size());
     MUSTER_CHECK(node->free.cpus() == expected.cpus());
     MUSTER_CHECK(node->free.cpus() >= -may_overcommit[node->id]);
     MUSTER_CHECK(node->free.memory_bytes() == expected.memory_bytes());
@@ -184,7 +195,7 @@ void Scheduler::Impl::CheckInvariants() const {
     }
     // What is set aside is there for those before, and for the group itself.
     Impl* const self = const_cast<Impl*>(this);  // For a moment: it is all put back.
-    const bool shown = SeesReserved(of->key());
+    const bool shown = SeesReserved(*of);
     if (shown) self->ShowReserved(reservation_.nodes, true);
     MUSTER_CHECK(!all_tried || !HasRoomNow(*of, *queue[0]));
     if (shown) self->ShowReserved(reservation_.nodes, false);

@@ -21,6 +21,7 @@ constexpr int kRecallFailuresMax = 8;
 void Scheduler::Impl::On(const TenantSet& event) {
   if (!ValidateTenantName("tenant", event.tenant).ok()) return;
   tenants_.SetWeight(event.tenant, event.weight_milli);
+  changed_ = true;
 }
 
 void Scheduler::Impl::On(const QuotaSet& event) {
@@ -102,7 +103,7 @@ uint64_t Scheduler::Impl::ClosedChoices(const SchedulingClass& of, int open, boo
     const bool any =
         std::any_of(cluster_.nodes().begin(), cluster_.nodes().end(), [&](const Node* node) {
           return node->closed == 0 && MayUse(of.spec, *node) &&
-                 SelectorIndex::Selected(*node, of.selectors[choice]) && node->empty.Fits(needs);
+                 SelectorIndex::Selected(*node, of.selectors[choice]) && node->empty().Fits(needs);
         });
     if (!any) bits |= uint64_t{1} << choice;
   }
@@ -160,14 +161,17 @@ void Scheduler::Impl::PlaceInTurns() {
     }
     DropCandidates();
   }
+  bool held_back = false;  // Strict: what comes after the first that waits.
   while (Request* const next = turns.Next()) {
     SchedulingClass& of = *next->of;
+    if (held_back && !IsAwaited(of.spec)) continue;
     if (strict) of.blocked = false;  // What grew while others blocked it was not noted.
     const bool placed = PlaceHead(of) || PreemptFor(of);
     if (!placed) of.blocked = true;
     Reindex(of);
     if (placed && of.waits()) turns.Put(of.head());
-    if (strict && !placed && !of.quota_limited && of.Feasible()) break;
+    held_back = held_back || (strict && !placed && !of.quota_limited && of.Feasible());
+    if (held_back && blocked_jobs_.empty()) break;
   }
   grown_.clear();
 }
@@ -186,14 +190,21 @@ void Scheduler::Impl::FillHolds() {
       cluster_.topology().Update(*part.node);
     }
     const bool awaited = std::any_of(hold.victims.begin(), hold.victims.end(), [&](LeaseId lease) {
-      return Running(Find(lease.first), lease.second) != nullptr;
+      Request* const victim = Find(lease.first);
+      if (victim == nullptr || !victim->of->spec.is_group()) {
+        return Running(victim, lease.second) != nullptr;
+      }
+      // Once it has gone as a whole its bundles may be anywhere.
+      return leaving_.Find(lease) != nullptr ||
+             (static_cast<size_t>(lease.second) < victim->bundles.size() &&
+              victim->bundles[lease.second].state == Bundle::State::kClosing);
     });
     if (!hold.full() && awaited) continue;
     SchedulingClass& of = *hold.of;
     DropHold(id, /*spare_victims=*/false);
     of.blocked = false;
     of.found_no_victims = false;
-    PlaceHead(of);
+    if (of.waits()) of.blocked = !PlaceHead(of);  // It may have been cancelled meanwhile.
     Reindex(of);
   }
 }
@@ -212,6 +223,7 @@ bool Scheduler::Impl::DropSpareHolds() {
 
 void Scheduler::Impl::DropHold(uint64_t id, bool spare_victims) {
   const auto found = holds_.all().find(id);
+  changed_ = true;  // Its room, and victims that may stay, are there for others.
   Hold hold = std::move(found->second);
   holds_.Remove(id);
   for (HoldPart& part : hold.parts) {
@@ -226,7 +238,11 @@ void Scheduler::Impl::DropHold(uint64_t id, bool spare_victims) {
     const Leaving::Entry* const told = leaving_.Find(lease);
     if (victim == nullptr || told == nullptr || told->revoked) continue;
     if (victim->Has(Bundle::State::kEnded) || told->notice.reason != hold.reason) continue;
-    leaving_.Forget(lease);
+    Spare(lease);
+    if (!victim->of->spec.is_group()) continue;
+    leaving_groups_.erase(lease.first);
+    for (const LeaseId& inside : LeasesInside(*victim)) Spare(inside);
+    WakeInside(lease.first);
   }
 }
 
@@ -258,7 +274,47 @@ void Scheduler::Impl::DropHoldsOf(const SchedulingClass& of) {
   for (const uint64_t id : ids) DropHold(id, /*spare_victims=*/true);
 }
 
+// --- Blocked leases ---
+
+void Scheduler::Impl::CountBlocked(const RequestSpec& spec, int64_t sign) {
+  const std::pair<std::string, std::string> job = {spec.tenant, spec.job};
+  int64_t& count = blocked_jobs_[job];
+  count += sign;
+  const bool first = count == 1 && sign > 0;
+  if (count == 0) blocked_jobs_.erase(job);
+  if (!first) return;
+  changed_ = true;
+  for (const auto& [key, of] : order_) {  // They may be placed where they could not.
+    if (of->spec.tenant != spec.tenant || of->spec.job != spec.job) continue;
+    of->blocked = false;
+    Reindex(*of);
+  }
+}
+
+// A recall that waits for the end of the running task could wait for ever.
+void Scheduler::Impl::SpareBlocked(LeaseId lease) {
+  const Leaving::Entry* const told = leaving_.Find(lease);
+  if (told == nullptr || told->notice.reason != LeavingReason::kRecalled || told->notice.deadline) {
+    return;
+  }
+  std::vector<uint64_t> ids;
+  for (const auto& [id, hold] : holds_.all()) {
+    if (hold.reason != LeavingReason::kRecalled) continue;
+    if (std::find(hold.victims.begin(), hold.victims.end(), lease) == hold.victims.end()) continue;
+    ids.push_back(id);
+  }
+  for (const uint64_t id : ids) {
+    LookAgain(*holds_.all().at(id).of);
+    DropHold(id, /*spare_victims=*/true);
+  }
+}
+
 // --- Leases taken for others ---
+
+void Scheduler::Impl::BeginSlice(const Request& request) {
+  if (config_.sharing.time_slice == absl::InfiniteDuration()) return;
+  granted_since_.emplace(request.granted_at(), request.id);
+}
 
 absl::Time Scheduler::Impl::NextSlice() const {
   if (waiting_ == 0 || granted_since_.empty()) return absl::InfiniteFuture();
@@ -294,7 +350,10 @@ bool Scheduler::Impl::TakeForAll(SchedulingClass& of, LeavingReason reason) {
     if (!hold.full()) continue;
     DropHold(hold.id, /*spare_victims=*/false);
     of.blocked = false;
-    return PlaceHead(of);
+    const bool placed = PlaceHead(of);
+    of.blocked = !placed;
+    if (!placed) Reindex(of);
+    return placed;
   }
   return false;
 }
@@ -331,8 +390,13 @@ bool Scheduler::Impl::TakeFromOthers() {
 std::optional<int64_t> Scheduler::Impl::RankFor(const SchedulingClass& of, LeavingReason reason,
                                                 const Request& victim) const {
   const SchedulingClass& from = *victim.of;
-  // What a placement group holds is not work: what runs inside takes from it, and gives it nothing.
-  if (from.spec.is_group() || from.spec.inside) return std::nullopt;
+  if (from.spec.inside) return std::nullopt;  // It goes with its group.
+  if (from.spec.is_group()) {                 // As a whole, with what runs inside it.
+    if (reason != LeavingReason::kPreempted || victim.broken || victim.closing) return std::nullopt;
+    for (const LeaseId& lease : LeasesInside(victim)) {
+      if (!Find(lease.first)->of->spec.preemptible) return std::nullopt;
+    }
+  }
   if (!from.spec.preemptible || &from == &of || victim.Has(Bundle::State::kMissing)) {
     return std::nullopt;
   }
@@ -345,6 +409,9 @@ std::optional<int64_t> Scheduler::Impl::RankFor(const SchedulingClass& of, Leavi
   }
   if (from.spec.priority > of.spec.priority) return std::nullopt;
   if (victim.granted_at() + config_.sharing.time_slice > now_) return std::nullopt;
+  if (config_.sharing.recall_grace == absl::InfiniteDuration() && victim.HasBlocked()) {
+    return std::nullopt;
+  }
   const int64_t share = tenants_.TurnOf(*from.tenant);
   if (from.tenant != of.tenant && share <= tenants_.TurnOf(*of.tenant)) return std::nullopt;
   return -share;
@@ -376,9 +443,26 @@ Capacity Scheduler::Impl::RoomFor(const SchedulingClass& of, const Node& node) c
   return room;
 }
 
+std::vector<LeaseId> Scheduler::Impl::LeasesInside(const Request& group) const {
+  std::vector<LeaseId> leases;
+  for (auto at = rooms_.lower_bound({group.id, 0}); at != rooms_.end(); ++at) {
+    if (at->first.first != group.id) break;
+    leases.insert(leases.end(), at->second.children.begin(), at->second.children.end());
+  }
+  return leases;
+}
+
 bool Scheduler::Impl::TakeFor(SchedulingClass& of, Request& request, LeavingReason reason) {
+  if (of.spec.inside) return false;  // What it could get is its group's.
+  if (!SeesReserved(of)) return TakeVisible(of, request, reason);
+  ShowReserved(reservation_.nodes, true);
+  const bool taken = TakeVisible(of, request, reason);
+  ShowReserved(reservation_.nodes, false);
+  return taken;
+}
+
+bool Scheduler::Impl::TakeVisible(SchedulingClass& of, Request& request, LeavingReason reason) {
   const bool preempts = reason == LeavingReason::kPreempted;
-  if (!of.counted()) return false;  // Victims are looked for one by one, not for a topology.
   if (preempts && (preemptible_.empty() || preemptible_.begin()->first >= of.spec.priority)) {
     return false;
   }
@@ -388,15 +472,28 @@ bool Scheduler::Impl::TakeFor(SchedulingClass& of, Request& request, LeavingReas
   }
   const ClosedNodes avoided(Avoids(request) ? AvoidedNodes(cluster_, of.spec)
                                             : std::vector<Node*>{});
+  int shape = 0;
   const VictimSearch search(
       {.rank = [&](const Request& victim) { return RankFor(of, reason, victim); },
        .room = [&](const Node& node) { return RoomFor(of, node); },
        .find = [this](RequestId id) { return Find(id); },
+       .layout =
+           [&](CapacityView view, std::vector<Room>& places) {
+             const Topology& topology = std::as_const(cluster_).topology();
+             if (!group_placer_.Find(*of.plan, request.open, topology, view, group_room_)) {
+               return false;
+             }
+             shape = group_room_.shape;
+             places = group_room_.rooms;
+             return true;
+           },
        .now = now_,
        .longest_first = !preempts});
   // What could be taken on a node grows only with the node.
-  const bool only_changed = preempts && of.found_no_victims && of.spec.bundles == 1 &&
-                            !topology_changed_ && !look_at_all_ && !of.touched;
+  const bool known =
+      preempts && of.found_no_victims && !topology_changed_ && !look_at_all_ && !of.touched;
+  if (known && of.shaped() && changed_nodes_.empty()) return false;
+  const bool only_changed = known && of.counted() && of.spec.bundles == 1;
   const std::optional<Taking> taking =
       search.Find(of, request.open, only_changed ? changed_nodes_ : cluster_.nodes());
   if (preempts) of.found_no_victims = !taking;
@@ -414,11 +511,15 @@ bool Scheduler::Impl::TakeFor(SchedulingClass& of, Request& request, LeavingReas
     DropHold(id, /*spare_victims=*/false);
   }
   Hold hold{.of = &of, .request = request.id, .reason = reason};
-  for (const Room& room : taking->places) {
-    hold.parts.push_back({.node = room.node, .needs = of.spec.choices[room.choice].resources});
+  for (size_t i = 0; i < taking->places.size(); ++i) {
+    const Room& room = taking->places[i];
+    hold.parts.push_back(
+        {.node = room.node,
+         .needs = ChoiceOf(of.spec, shape, static_cast<int>(i), room.choice).resources});
   }
   const std::string name = of.spec.name.empty() ? "" : absl::StrCat(" (", of.spec.name, ")");
-  const std::string needs = ToText(of.spec.choices[taking->places[0].choice].resources);
+  const std::string needs =
+      ToText(of.spec.choices[of.spec.is_group() ? shape : taking->places[0].choice].resources);
   const std::string why =
       absl::StrCat("request ", request.id.ToString(), name,
                    preempts ? absl::StrCat(" of priority ", of.spec.priority) : "", " needs ",
@@ -428,19 +529,13 @@ bool Scheduler::Impl::TakeFor(SchedulingClass& of, Request& request, LeavingReas
                                            ShortDuration(config_.sharing.time_slice)));
   const absl::Duration grace =
       preempts ? config_.sharing.preemption_grace : config_.sharing.recall_grace;
-  for (const Request* victim : taking->victims) {
-    for (size_t bundle = 0; bundle < victim->bundles.size(); ++bundle) {
-      if (victim->bundles[bundle].state != Bundle::State::kRunning) continue;
-      Notice notice{
-          .request = victim->id, .bundle = static_cast<int>(bundle), .reason = reason, .why = why};
-      if (grace != absl::InfiniteDuration()) notice.deadline = now_ + grace;
-      leaving_.Tell(notice, *actions_);
-      hold.victims.push_back({victim->id, notice.bundle});
-    }
-  }
+  Notice notice{.reason = reason, .why = why};
+  if (grace != absl::InfiniteDuration()) notice.deadline = now_ + grace;
+  for (const Request* victim : taking->victims) TellToLeave(*victim, notice, hold);
   // And those that were leaving already, and count for it.
   for (const auto& [lease, told] : leaving_.told()) {
     const Request* const victim = Find(lease.first);
+    if (victim->bundles[lease.second].inside >= 0) continue;  // It gives back to its group.
     const NodeId node = victim->bundles[lease.second].placement.node;
     const bool there = std::any_of(taking->places.begin(), taking->places.end(),
                                    [&](const Room& room) { return room.node->id == node; });
@@ -459,6 +554,50 @@ bool Scheduler::Impl::TakeFor(SchedulingClass& of, Request& request, LeavingReas
   return true;
 }
 
+void Scheduler::Impl::TellToLeave(const Request& victim, const Notice& notice, Hold& hold) {
+  const auto tell = [&](LeaseId lease) {
+    Notice one = notice;
+    one.request = lease.first;
+    one.bundle = lease.second;
+    leaving_.Tell(one, *actions_);
+  };
+  for (size_t bundle = 0; bundle < victim.bundles.size(); ++bundle) {
+    if (victim.bundles[bundle].state != Bundle::State::kRunning) continue;
+    const LeaseId lease{victim.id, static_cast<int>(bundle)};
+    tell(lease);
+    hold.victims.push_back(lease);
+  }
+  if (!victim.of->spec.is_group()) return;
+  leaving_groups_.insert(victim.id);
+  for (const LeaseId& inside : LeasesInside(victim)) tell(inside);
+}
+
+bool Scheduler::Impl::EndLeavingGroups() {
+  if (leaving_groups_.empty()) return false;
+  // Nothing runs by a group's bundle that could be killed.
+  const auto of_group = [&](const Action& action) {
+    const auto* const revoke = std::get_if<Revoke>(&action);
+    return revoke != nullptr && revoke->reason == LeavingReason::kPreempted &&
+           leaving_groups_.contains(revoke->request);
+  };
+  actions_->erase(std::remove_if(actions_->begin(), actions_->end(), of_group), actions_->end());
+  const std::vector<RequestId> ids(leaving_groups_.begin(), leaving_groups_.end());
+  bool any = false;
+  for (const RequestId id : ids) {
+    Request& group = *Find(id);
+    const Leaving::Entry* told = nullptr;
+    for (size_t i = 0; i < group.bundles.size() && told == nullptr; ++i) {
+      told = leaving_.Find({id, static_cast<int>(i)});
+    }
+    if (told == nullptr) leaving_groups_.erase(id);  // Its nodes were lost.
+    if (told == nullptr || (!told->revoked && !LeasesInside(group).empty())) continue;
+    any = true;
+    const std::string why = absl::StrCat("its placement group was preempted: ", told->notice.why);
+    ReleaseAll(group, why);
+  }
+  return any;
+}
+
 // --- What is said and checked ---
 
 std::vector<TenantView> Scheduler::Impl::TenantViews() const {
@@ -469,9 +608,7 @@ std::vector<TenantView> Scheduler::Impl::TenantViews() const {
                     .share = tenants_.ShareOf(*tenant),
                     .used = tenant->used,
                     .leases = tenant->leases};
-    for (const auto& [key, of] : order_) {
-      if (of->tenant == tenant) view.waiting += of->waiting;
-    }
+    view.waiting = tenant->waiting;
     views.push_back(std::move(view));
   }
   return views;
@@ -605,7 +742,10 @@ void Scheduler::Impl::CheckSharing() const {
   MUSTER_CHECK(totals.cpus == tenants_.totals().cpus);
   MUSTER_CHECK(totals.gpus == tenants_.totals().gpus);
   MUSTER_CHECK(totals.memory_bytes == tenants_.totals().memory_bytes);
+  absl::btree_map<const Tenant*, int64_t> waiting;
+  for (const auto& [key, of] : order_) waiting[of->tenant] += of->waiting;
   for (const Tenant* tenant : tenants_.InOrder()) {
+    MUSTER_CHECK(tenant->waiting == waiting[tenant]);
     MUSTER_CHECK(tenant->used == used[tenant->name]);
     MUSTER_CHECK(tenant->leases == leases[tenant->name]);
     leases.erase(tenant->name);

@@ -22,7 +22,10 @@ SnapshotNode NodeOf(const Node& node) {
           .total = node.total,
           .reachable = node.reachable,
           .draining = node.draining,
-          .deadline = node.deadline};
+          .deadline = node.deadline,
+          .drain_reason = node.drain_reason,
+          .said_empty = node.said_empty,
+          .quarantined = node.View().quarantined};
 }
 
 SnapshotBundle BundleOf(const Bundle& bundle) {
@@ -63,6 +66,13 @@ SnapshotHold HoldOf(const Hold& hold) {
         {.node = part.node->id, .needs = part.needs, .has = part.has, .devices = part.devices});
   }
   return to;
+}
+
+LabelSelector SelectorOf(const LabelRequirement& kinds) {
+  if (kinds.key.empty()) return {};
+  absl::StatusOr<LabelSelector> selector = LabelSelector::Parse({{kinds.key, kinds.ToText()}});
+  MUSTER_CHECK(selector.ok());
+  return *std::move(selector);
 }
 
 absl::Status CheckConfig(const SchedulerConfig& config) {
@@ -131,6 +141,15 @@ Snapshot Scheduler::Impl::TakeSnapshot() const {
                     .overtaken = reservation_.overtaken,
                     .planned_at = reservation_.planned_at};
   for (const Node* node : reservation_.nodes) to.reservation.nodes.push_back(node->id);
+  for (const auto& [shape, of] : cluster_.packing().demand().shapes()) {
+    to.demand.push_back({.gpus = shape.gpus,
+                         .cpus = shape.cpus,
+                         .kinds = SelectorOf(shape.kinds),
+                         .count = of->count,
+                         .memory_mib = of->memory_mib,
+                         .typical_count = of->typical_count,
+                         .typical_memory_mib = of->typical_memory_mib});
+  }
   return to;
 }
 
@@ -144,6 +163,21 @@ absl::Status Scheduler::Impl::Load(const Snapshot& snapshot, std::vector<Action>
     MUSTER_RETURN_IF_ERROR(Validate(quota));
     quotas_.Set(quota);
   }
+  for (const SnapshotDemand& from : snapshot.demand) {
+    DemandShape shape{.gpus = from.gpus, .cpus = from.cpus};
+    if (!from.kinds.requirements().empty()) shape.kinds = from.kinds.requirements()[0];
+    const DemandCount count{.count = from.count,
+                            .memory_mib = from.memory_mib,
+                            .typical_count = from.typical_count,
+                            .typical_memory_mib = from.typical_memory_mib};
+    if (from.kinds.requirements().size() > 1 ||
+        !cluster_.packing().demand().Restore(shape, count)) {
+      return Wrong("demand: ", AmountToText(from.gpus), " GPUs and ", AmountToText(from.cpus),
+                   " CPUs on ", from.kinds.ToString(), ", ", from.count,
+                   " times: it is there already, or its counts make no sense");
+    }
+  }
+  cluster_.packing().demand().Restored();
   for (const SnapshotNode& from : snapshot.nodes) {
     if (cluster_.FindNode(from.node) != nullptr) {
       return Wrong("node ", from.node.ToString(), " is there twice");
@@ -156,6 +190,8 @@ absl::Status Scheduler::Impl::Load(const Snapshot& snapshot, std::vector<Action>
     node->reachable = from.reachable;
     node->draining = from.draining;
     node->deadline = from.deadline;
+    node->drain_reason = from.drain_reason;
+    node->said_empty = from.said_empty;
   }
   for (const NodeView& view : snapshot.lost_nodes) cluster_.RestoreLost(view);
 
@@ -166,6 +202,7 @@ absl::Status Scheduler::Impl::Load(const Snapshot& snapshot, std::vector<Action>
     }
     MUSTER_RETURN_IF_ERROR(LoadRequest(from));
   }
+  for (const SnapshotNode& from : snapshot.nodes) MUSTER_RETURN_IF_ERROR(LoadQuarantine(from));
   next_arrival_ = snapshot.next_arrival;
   for (const auto& [id, of] : cluster_.classes()) {
     if (of->idle_since && *of->idle_since >= snapshot.next_idle) {
@@ -198,6 +235,9 @@ absl::Status Scheduler::Impl::Load(const Snapshot& snapshot, std::vector<Action>
       return Wrong("leaving: request ", lease.first.ToString(), " bundle ", lease.second,
                    " is there twice");
     }
+    if (from.notice.reason == LeavingReason::kPreempted && Find(lease.first)->of->spec.is_group()) {
+      leaving_groups_.insert(lease.first);
+    }
   }
   for (const SnapshotHold& from : snapshot.holds) MUSTER_RETURN_IF_ERROR(LoadHold(from));
   MUSTER_RETURN_IF_ERROR(LoadReservation(snapshot.reservation));
@@ -205,6 +245,25 @@ absl::Status Scheduler::Impl::Load(const Snapshot& snapshot, std::vector<Action>
   // Nothing follows from this where nothing was edited.
   look_at_all_ = true;
   Step({.at = now_, .what = Tick{}}, actions);
+  return absl::OkStatus();
+}
+
+// After what its devices hold, which may be on those.
+absl::Status Scheduler::Impl::LoadQuarantine(const SnapshotNode& from) {
+  if (from.quarantined.empty()) return absl::OkStatus();
+  Node& node = *cluster_.FindNode(from.node);
+  for (const QuarantineView& out : from.quarantined) {
+    const int last = node.quarantined.empty() ? -1 : node.quarantined.back().device;
+    if (out.device <= last || out.device >= node.total.gpu_devices) {
+      return Wrong("node ", node.name, ": GPU ", out.device,
+                   " is in quarantine; its GPUs are numbered from 0 to ",
+                   node.total.gpu_devices - 1, ", in order");
+    }
+    node.quarantined.push_back(
+        {.device = out.device, .reason = out.reason, .leave_by = out.leave_by});
+    node.free.SetDeviceOut(out.device, true);
+  }
+  ApplyQuarantine(node);
   return absl::OkStatus();
 }
 
@@ -288,11 +347,10 @@ absl::Status Scheduler::Impl::LoadRequest(const SnapshotRequest& from) {
     if (from.adopt_by) return Wrong(name, ": adopt_by, but it has no bundle");
     request.of->Push(&request);
     ++waiting_;
+    ++request.of->tenant->waiting;
     return absl::OkStatus();
   }
-  if (config_.sharing.time_slice != absl::InfiniteDuration()) {
-    granted_since_.emplace(request.granted_at(), request.id);
-  }
+  BeginSlice(request);
   request.shape = from.shape;
   request.level = from.level;
   if (from.broken || from.closing || from.removed) {
@@ -336,6 +394,7 @@ absl::Status Scheduler::Impl::LoadBundle(const SnapshotBundle& from, Request& re
     return absl::OkStatus();
   }
   const RequestSpec& spec = request.of->spec;
+  if (bundle.blocked) CountBlocked(spec, +1);
   const Placement& placement = bundle.placement;
   const size_t choices = spec.is_group() ? spec.shapes[request.shape].bundles[number].choices.size()
                                          : spec.choices.size();

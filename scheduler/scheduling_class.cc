@@ -21,7 +21,8 @@ SchedulingClass::SchedulingClass(uint64_t id_in, SpecHandle handle_in)
       witnesses(spec.choices.size()),
       feasible_for_open(spec.choices.size() + 1, true),
       segments(spec.choices.size() + 1),
-      no_room(spec.choices.size()) {
+      no_room(spec.choices.size()),
+      demand(spec) {
   while (opens_later() && spec.choices[open_at_first_].after == absl::ZeroDuration()) {
     ++open_at_first_;
   }
@@ -30,12 +31,12 @@ SchedulingClass::SchedulingClass(uint64_t id_in, SpecHandle handle_in)
 void SchedulingClass::Count(const Node& node, int64_t sign) {
   for (int i = 0; i < choices(); ++i) {
     const bool fits = MayUse(spec, node) && SelectorIndex::Selected(node, selectors[i]) &&
-                      node.empty.Fits(spec.choices[i].resources);
+                      node.empty().Fits(spec.choices[i].resources);
     if (fits) nodes_for_choice[i] += sign;
   }
   if (!counted()) return;
   for (int open = 1; open <= choices(); ++open) {
-    bundles_for_open[open] += sign * Fill(*this, open, node, node.empty, spec.bundles).bundles;
+    bundles_for_open[open] += sign * Fill(*this, open, node, node.empty(), spec.bundles).bundles;
   }
 }
 

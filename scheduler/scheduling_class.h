@@ -16,10 +16,12 @@
 #include "absl/container/btree_map.h"
 #include "absl/time/time.h"
 #include "scheduler/choice.h"
+#include "scheduler/demand.h"
 #include "scheduler/duration_history.h"
 #include "scheduler/events.h"
 #include "scheduler/group_plan.h"
 #include "scheduler/ids.h"
+#include "scheduler/packing.h"
 
 namespace muster::sched {
 
@@ -71,6 +73,12 @@ struct Request {
   bool Has(Bundle::State state) const {
     for (const Bundle& bundle : bundles) {
       if (bundle.state == state) return true;
+    }
+    return false;
+  }
+  bool HasBlocked() const {
+    for (const Bundle& bundle : bundles) {
+      if (bundle.blocked && bundle.state == Bundle::State::kRunning) return true;
     }
     return false;
   }
@@ -157,7 +165,9 @@ struct SchedulingClass {
   mutable std::vector<NoRoom> no_room{};
 
   // --- Kept by the scheduler ---
-  DurationHistory durations{};  // Of its leases that finished.
+  DemandUses demand;                               // What a request adds to the demand.
+  mutable std::vector<PackTarget> pack_targets{};  // By choice; see Packing.
+  DurationHistory durations{};                     // Of its leases that finished.
   bool blocked = false;  // The head has no room on any node that has not grown since it was tried.
   bool said_infeasible = false;          // To all that wait.
   std::string infeasible_reason{};       // Empty: to be made.

@@ -174,6 +174,7 @@ void SelectorIndex::Relabel(Node* node, const Labels& labels) {
   labels_.Displace(node->row, node->labels.ids());
   node->labels.Assign(labels);
   labels_.Place(node->row, node->labels.ids());
+  capacity_.packing().Relabeled(node);
   NoteChange(node->row);
 }
 

@@ -16,6 +16,10 @@
 //   conservative  all that wait get such a reservation, the first `reservations_max` in turn.
 //   A lease without an expected duration, or past it, is reckoned to last `duration_default`, or
 //   twice, four times, ... as long.
+// Nothing holds back what a blocked lease waits for: while a lease of a job is blocked (its task
+//   waits for others, of the same job), requests of that job may be placed wherever there is room,
+//   whoever's turn it is, whatever is reserved (by backfill, or for a group: reservation.h). Else
+//   the first in turn could wait for a lease that waits for a request behind it.
 // Taking leases: a request that cannot be placed takes, with `preemption`, what requests of lower
 // priority hold (preemption.h says which), and, with a finite `time_slice`, what requests of other
 // classes and no higher priority have held that long, from tenants with no smaller share. Only

@@ -19,6 +19,7 @@
 #include "scheduler/events.h"
 #include "scheduler/explain.h"
 #include "scheduler/ids.h"
+#include "scheduler/label_selector.h"
 #include "scheduler/labels.h"
 #include "scheduler/resources.h"
 #include "scheduler/scheduler.h"
@@ -33,6 +34,9 @@ struct SnapshotNode {
   bool reachable = true;
   bool draining = false;
   std::optional<absl::Time> deadline{};  // Draining.
+  std::string drain_reason{};
+  bool said_empty = false;
+  std::vector<QuarantineView> quarantined{};  // In order of device.
 };
 
 // Classes are numbered in the order in which they came up; that order is that of some actions.
@@ -107,6 +111,17 @@ struct SnapshotHold {
   std::vector<SnapshotVictim> victims{};
 };
 
+// How often a shape was asked for; see demand.h.
+struct SnapshotDemand {
+  int64_t gpus = 0;
+  int64_t cpus = 0;
+  LabelSelector kinds{};
+  int64_t count = 0;
+  int64_t memory_mib = 0;     // Of all of these together.
+  int64_t typical_count = 0;  // As both were when the typical shapes were made.
+  int64_t typical_memory_mib = 0;
+};
+
 struct Snapshot {
   SchedulerConfig config{};
   absl::Time now{};  // Of the last event.
@@ -122,6 +137,7 @@ struct Snapshot {
   std::vector<Quota> quotas{};              // By name.
   std::vector<SnapshotHold> holds{};        // Oldest first.
   SnapshotReservation reservation{};
+  std::vector<SnapshotDemand> demand{};  // By GPUs, CPUs and kinds.
 };
 
 }  // namespace muster::sched

@@ -21,6 +21,7 @@ struct Tenant {
   bool weight_set = false;
   int classes = 0;  // With requests.
   int64_t leases = 0;
+  int64_t waiting = 0;  // Requests; kept by the scheduler.
   Resources used{};
   // Known while `fresh`:
   mutable int64_t share = 0;   // Of its dominant resource, 1/10^9 of the cluster's.

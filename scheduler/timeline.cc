@@ -210,6 +210,75 @@ int64_t Timeline::RoomNow(const Node& node, const Resources& needs, absl::Durati
   return CountOver(*line, AmountsOf(needs), now_, After(now_, NanosOf(duration)));
 }
 
+std::optional<Capacity> Timeline::Over(const Line& line, const Capacity& base, int64_t from,
+                                       int64_t until) const {
+  Amounts least = line.steps[StepAt(line, from)].free;
+  for (size_t i = StepAt(line, from) + 1; i < line.steps.size(); ++i) {
+    if (line.steps[i].at >= until) break;
+    for (size_t j = 0; j < least.size(); ++j) {
+      least[j] = std::min(least[j], line.steps[i].free[j]);
+    }
+  }
+  const auto taken = [&](size_t index, int64_t has) {
+    return std::max(has, int64_t{0}) -
+           std::clamp(least[index], int64_t{0}, std::max(has, int64_t{0}));
+  };
+  Capacity capacity = base;
+  Resources take{.cpus = taken(0, base.cpus()), .memory_bytes = taken(2, base.memory_bytes())};
+  for (const auto& [name, index] : custom_) {
+    const int64_t amount = taken(index, base.custom(name));
+    if (amount > 0) take.custom.emplace(name, amount);
+  }
+  capacity.Take(take);
+  int64_t gpus = taken(1, base.devices().free());
+  const int64_t whole = std::min(gpus / Amount::kUnit, int64_t{capacity.devices().empty_devices()});
+  if (whole > 0) capacity.Take({.gpus = whole * Amount::kUnit});
+  gpus -= whole * Amount::kUnit;
+  while (gpus > 0) {  // Shares, of whichever devices have some.
+    int64_t share = std::min(gpus, Amount::kUnit - 1);
+    while (share > 0 && !capacity.Fits({.gpus = share})) share /= 2;
+    if (share == 0) return std::nullopt;
+    capacity.Take({.gpus = share});
+    gpus -= share;
+  }
+  return capacity;
+}
+
+bool Timeline::FindAt(int64_t at, int64_t duration, Finder find) const {
+  std::vector<std::optional<Capacity>> free;
+  free.reserve(lines_.size());
+  for (const Line& line : lines_) {
+    const Capacity& base = at == now_ ? line.node->free : line.node->empty();
+    free.push_back(Over(line, base, at, After(at, duration)));
+  }
+  return find([&](const Node& node) -> const Capacity* {
+    const auto line = line_of_.find(node.id);
+    if (line == line_of_.end() || !node.usable() || !free[line->second]) return nullptr;
+    return &*free[line->second];
+  });
+}
+
+bool Timeline::GroupNow(absl::Duration duration, Finder find) const {
+  return FindAt(now_, NanosOf(duration), find);
+}
+
+std::optional<absl::Time> Timeline::EarliestGroup(absl::Duration duration, Finder find) const {
+  std::vector<int64_t> times;
+  for (const Line& line : lines_) {
+    for (const Step& step : line.steps) times.push_back(step.at);
+  }
+  std::sort(times.begin(), times.end());
+  times.erase(std::unique(times.begin(), times.end()), times.end());
+  if (times.size() > kGroupTimesMax) {
+    times[kGroupTimesMax - 1] = times.back();
+    times.resize(kGroupTimesMax);
+  }
+  for (const int64_t at : times) {
+    if (FindAt(at, NanosOf(duration), find)) return absl::FromUnixNanos(at);
+  }
+  return std::nullopt;
+}
+
 void Timeline::Reserve(const Resources& needs, const Start& start, absl::Duration duration) {
   for (const auto& [node, count] : start.nodes) {
     for (int64_t i = 0; i < count; ++i) Take(node->id, needs, start.at, duration);

@@ -12,7 +12,10 @@
 #include <vector>
 
 #include "absl/container/btree_map.h"
+#include "absl/container/inlined_vector.h"
+#include "absl/functional/function_ref.h"
 #include "absl/time/time.h"
+#include "scheduler/group_placer.h"
 #include "scheduler/node.h"
 #include "scheduler/scheduling_class.h"
 
@@ -45,12 +48,21 @@ class Timeline {
   // How many bundles the node could hold from now on for so long.
   int64_t RoomNow(const Node& node, const Resources& needs, absl::Duration duration) const;
 
+  // The earliest time from which `find` has room for a whole group for so long, in what the nodes
+  // will have then. Which devices are free then is made up; of the first kGroupTimesMax times at
+  // which something is free, and the last. nullopt: never, as far as is known.
+  static constexpr size_t kGroupTimesMax = 256;
+  using Finder = absl::FunctionRef<bool(CapacityView)>;
+  std::optional<absl::Time> EarliestGroup(absl::Duration duration, Finder find) const;
+  // Whether it has from now on, on the devices that are free now.
+  bool GroupNow(absl::Duration duration, Finder find) const;
+
   void Reserve(const Resources& needs, const Start& start, absl::Duration duration);
   void Take(NodeId node, const Resources& needs, absl::Time from, absl::Duration duration);
 
  private:
   static constexpr size_t kFixed = 3;  // CPUs, GPUs, memory; then custom resources.
-  using Amounts = std::vector<int64_t>;
+  using Amounts = absl::InlinedVector<int64_t, 4>;
   struct Step {  // Until the next.
     int64_t at = 0;
     Amounts free{};
@@ -63,6 +75,10 @@ class Timeline {
 
   Amounts AmountsOf(const Resources& resources) const;
   const Line* Find(NodeId node) const;
+  // What of `base`, free now or ever, is free all the time.
+  std::optional<Capacity> Over(const Line& line, const Capacity& base, int64_t from,
+                               int64_t until) const;
+  bool FindAt(int64_t at, int64_t duration, Finder find) const;
   static size_t StepAt(const Line& line, int64_t at);  // Its index, made if need be: see Split().
   static size_t Split(Line& line, int64_t at);
   static int64_t Count(const Amounts& free, const Amounts& needs);

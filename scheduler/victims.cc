@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/container/btree_map.h"
 #include "scheduler/placement_constraints.h"
 
 namespace muster::sched {
@@ -32,8 +31,9 @@ Damage DamageOf(const Request& request, int64_t rank, absl::Time now) {
 
 std::optional<Taking> VictimSearch::Find(const SchedulingClass& of, int open,
                                          std::span<Node* const> nodes) const {
-  std::optional<Taking> taking =
-      of.spec.bundles == 1 ? FindForOne(of, open, nodes) : FindForGroup(of, open, nodes);
+  std::optional<Taking> taking = of.shaped()            ? FindForShaped(nodes)
+                                 : of.spec.bundles == 1 ? FindForOne(of, open, nodes)
+                                                        : FindForGroup(of, open, nodes);
   if (taking) {
     std::sort(taking->victims.begin(), taking->victims.end(),
               [](const Request* a, const Request* b) { return a->id < b->id; });
@@ -61,11 +61,15 @@ std::vector<VictimSearch::Candidate> VictimSearch::CandidatesOn(const Node& node
   return candidates;
 }
 
+void VictimSearch::GiveBack(const Bundle& bundle, Capacity& capacity) {
+  capacity.Give(bundle.placement.resources, bundle.placement.devices);
+  if (bundle.blocked) capacity.AddCpus(-bundle.placement.resources.cpus);  // Lent out already.
+}
+
 void VictimSearch::GiveBack(const Request& request, const Node& node, Capacity& capacity) const {
   for (const Bundle& bundle : request.bundles) {
     if (bundle.state != Bundle::State::kRunning || bundle.placement.node != node.id) continue;
-    capacity.Give(bundle.placement.resources, bundle.placement.devices);
-    if (bundle.blocked) capacity.AddCpus(-bundle.placement.resources.cpus);  // Lent out already.
+    GiveBack(bundle, capacity);
   }
 }
 
@@ -131,7 +135,7 @@ std::optional<Taking> VictimSearch::FindForOne(const SchedulingClass& of, int op
     for (int choice = 0; choice < open; ++choice) {
       if (!Takes(of, choice, *node)) continue;
       const Resources& needs = of.spec.choices[choice].resources;
-      if (!node->empty.Fits(needs)) continue;
+      if (!node->empty().Fits(needs)) continue;
       if (!candidates) candidates = CandidatesOn(*node);
       const auto victims = LeastOn(*node, needs, *candidates);
       if (!victims) continue;
@@ -150,6 +154,76 @@ std::optional<Taking> VictimSearch::FindForOne(const SchedulingClass& of, int op
   return best;
 }
 
+std::vector<VictimSearch::Candidate> VictimSearch::InOrder(
+    const absl::btree_map<RequestId, Candidate>& known) {
+  std::vector<Candidate> candidates;
+  for (const auto& [id, candidate] : known) candidates.push_back(candidate);
+  std::sort(candidates.begin(), candidates.end(), LessDamaging);
+  return candidates;
+}
+
+template <typename Fits>
+bool VictimSearch::Reduce(std::vector<Candidate>& candidates, const Fits& fits) {
+  if (!fits(candidates, candidates.size(), SIZE_MAX)) return false;
+  size_t low = 0;  // The least number of them, from the least damaging on, that is enough.
+  size_t high = candidates.size();
+  while (low < high) {
+    const size_t middle = low + (high - low) / 2;
+    if (fits(candidates, middle, SIZE_MAX)) {
+      high = middle;
+    } else {
+      low = middle + 1;
+    }
+  }
+  candidates.resize(high);
+  for (size_t i = candidates.size(); i > 0; --i) {
+    if (!fits(candidates, candidates.size(), i - 1)) continue;
+    candidates.erase(candidates.begin() + static_cast<int64_t>(i) - 1);
+  }
+  return true;
+}
+
+std::optional<Taking> VictimSearch::FindForShaped(std::span<Node* const> nodes) const {
+  absl::btree_map<NodeId, Capacity> rooms;
+  absl::btree_map<RequestId, Candidate> known;
+  for (Node* node : nodes) {
+    if (!node->usable()) continue;
+    rooms.emplace(node->id, rules_.room(*node));
+    for (const Candidate& candidate : CandidatesOn(*node)) {
+      known.emplace(candidate.request->id, candidate);
+    }
+  }
+  std::vector<Candidate> candidates = InOrder(known);
+  std::vector<Room> places;
+  const auto fits = [&](const std::vector<Candidate>& taken, size_t count, size_t spared) {
+    absl::btree_map<NodeId, Capacity> with;
+    for (size_t i = 0; i < count; ++i) {
+      if (i == spared) continue;
+      for (const Bundle& bundle : taken[i].request->bundles) {
+        const auto room = rooms.find(bundle.placement.node);
+        if (bundle.state != Bundle::State::kRunning || room == rooms.end()) continue;
+        GiveBack(bundle, with.emplace(room->first, room->second).first->second);
+      }
+    }
+    const auto view = [&](const Node& node) -> const Capacity* {
+      const auto changed = with.find(node.id);
+      if (changed != with.end()) return &changed->second;
+      const auto room = rooms.find(node.id);
+      return room == rooms.end() ? nullptr : &room->second;
+    };
+    places.clear();
+    return rules_.layout(view, places);
+  };
+  if (!Reduce(candidates, fits)) return std::nullopt;
+  fits(candidates, candidates.size(), SIZE_MAX);
+  Taking taking{.places = std::move(places)};
+  for (const Candidate& victim : candidates) {
+    taking.victims.push_back(victim.request);
+    taking.damage.Add(victim.damage);
+  }
+  return taking;
+}
+
 std::optional<Taking> VictimSearch::FindForGroup(const SchedulingClass& of, int open,
                                                  std::span<Node* const> nodes) const {
   struct Place {
@@ -160,16 +234,14 @@ std::optional<Taking> VictimSearch::FindForGroup(const SchedulingClass& of, int 
   absl::btree_map<RequestId, Candidate> known;
   for (Node* node : nodes) {
     if (!node->usable()) continue;
-    const Filling most = Fill(of, open, *node, node->empty, of.spec.bundles);
+    const Filling most = Fill(of, open, *node, node->empty(), of.spec.bundles);
     if (most.bundles == 0) continue;
     places.push_back({.node = node, .room = rules_.room(*node)});
     for (const Candidate& candidate : CandidatesOn(*node)) {
       known.emplace(candidate.request->id, candidate);
     }
   }
-  std::vector<Candidate> candidates;
-  for (const auto& [id, candidate] : known) candidates.push_back(candidate);
-  std::sort(candidates.begin(), candidates.end(), LessDamaging);
+  std::vector<Candidate> candidates = InOrder(known);
 
   // Whether there is room once the first `count` of `taken`, less `spared`, have ended.
   const auto fits = [&](const std::vector<Candidate>& taken, size_t count, size_t spared,
@@ -196,25 +268,12 @@ std::optional<Taking> VictimSearch::FindForGroup(const SchedulingClass& of, int 
     }
     return false;
   };
-  constexpr size_t kNone = SIZE_MAX;
-  if (!fits(candidates, candidates.size(), kNone, nullptr)) return std::nullopt;
-  size_t low = 0;  // The least number of them, from the least damaging on, that is enough.
-  size_t high = candidates.size();
-  while (low < high) {
-    const size_t middle = low + (high - low) / 2;
-    if (fits(candidates, middle, kNone, nullptr)) {
-      high = middle;
-    } else {
-      low = middle + 1;
-    }
-  }
-  candidates.resize(high);
-  for (size_t i = candidates.size(); i > 0; --i) {
-    if (!fits(candidates, candidates.size(), i - 1, nullptr)) continue;
-    candidates.erase(candidates.begin() + static_cast<int64_t>(i) - 1);
-  }
+  const auto enough = [&](const std::vector<Candidate>& taken, size_t count, size_t spared) {
+    return fits(taken, count, spared, nullptr);
+  };
+  if (!Reduce(candidates, enough)) return std::nullopt;
   Taking taking;
-  fits(candidates, candidates.size(), kNone, &taking.places);
+  fits(candidates, candidates.size(), SIZE_MAX, &taking.places);
   for (const Candidate& victim : candidates) {
     taking.victims.push_back(victim.request);
     taking.damage.Add(victim.damage);

@@ -5,9 +5,9 @@
 // preemption: the highest priority), the number of leases, the time that they have run, their GPUs,
 // CPUs and memory; then the earlier choice of the waiting request and the lower node id. For one
 // bundle the best set is found on every node that has at most kExactMax eligible requests; on
-// others, and for several bundles, requests are added from the least damaging on until there is
-// room, and given back from the most damaging on where there still is. Thread-safety: none. Changes
-// nothing.
+// others, and for several bundles (placement groups among them), requests are added from the least
+// damaging on until there is room, and given back from the most damaging on where there still is.
+// Thread-safety: none. Changes nothing.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,9 @@
 #include <tuple>
 #include <vector>
 
+#include "absl/container/btree_map.h"
 #include "absl/time/time.h"
+#include "scheduler/group_placer.h"
 #include "scheduler/node.h"
 #include "scheduler/placer.h"
 #include "scheduler/scheduling_class.h"
@@ -58,6 +60,9 @@ class VictimSearch {
     // way to it.
     std::function<Capacity(const Node&)> room;
     std::function<Request*(RequestId)> find;
+    // For a class whose bundles have places relative to each other (SchedulingClass::shaped()):
+    // whether there is room for them in what the view says, and where.
+    std::function<bool(CapacityView, std::vector<Room>&)> layout{};
     absl::Time now{};
     bool longest_first = false;  // Who has run longest goes first, not last.
   };
@@ -75,6 +80,7 @@ class VictimSearch {
   };
   static bool LessDamaging(const Candidate& a, const Candidate& b);
   std::vector<Candidate> CandidatesOn(const Node& node) const;  // Least damaging first.
+  static void GiveBack(const Bundle& bundle, Capacity& capacity);
   void GiveBack(const Request& request, const Node& node, Capacity& capacity) const;
   std::optional<std::vector<Candidate>> LeastOn(const Node& node, const Resources& needs,
                                                 const std::vector<Candidate>& candidates) const;
@@ -86,6 +92,12 @@ class VictimSearch {
                                    std::span<Node* const> nodes) const;
   std::optional<Taking> FindForGroup(const SchedulingClass& of, int open,
                                      std::span<Node* const> nodes) const;
+  std::optional<Taking> FindForShaped(std::span<Node* const> nodes) const;
+  static std::vector<Candidate> InOrder(const absl::btree_map<RequestId, Candidate>& known);
+  // Leaves of `candidates`, in order of damage, those that are needed; `fits(taken, count, spared)`
+  // is whether the first `count` of them without number `spared` are enough. False: all are not.
+  template <typename Fits>
+  static bool Reduce(std::vector<Candidate>& candidates, const Fits& fits);
 
   const Rules rules_;
 };

@@ -21,6 +21,7 @@ EPILOG = """examples:
   scripts/bench --quick scheduler             a rough figure of the decisions' cost, in seconds
   scripts/bench --json peers.json peers       muster beside Ray, figures to a file
   scripts/bench --data traces philly          the policies over a trace of jobs
+  scripts/bench --data traces packing         how much of the GPUs each placement policy fills
   scripts/bench --only-peer peers             Ray alone, where muster is not built
 
 exit codes: 0 done; 1 a bench failed (the others went on); 2 wrong usage

@@ -13,7 +13,7 @@ from harness.programs import BenchError, Context, run as run_program
 from harness.record import Record
 
 PEER = "fifo"
-POLICIES = ["fifo-greedy", "fifo-easy", "fifo-conservative", "fair", "fair-greedy", "fair-easy", "fair-slice-1h"]
+POLICIES = ["fifo-greedy", "fifo-easy", "fifo-conservative", "fair", "fair-greedy", "fair-easy", "fair-conservative", "fair-slice-1h"]
 QUICK = ["fifo-greedy", "fair-greedy"]
 
 

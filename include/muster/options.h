@@ -143,6 +143,8 @@ struct TaskOptions {
   // the bundles in order.
   PlacementGroup placement_group = {};
   int bundle_index = -1;  // -1: any.
+  // Which of the nodes with room: "pack", "best-fit" or "spread"; empty: as the cluster does.
+  std::string placement = {};
 };
 
 struct GroupOptions {

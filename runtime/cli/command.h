@@ -19,9 +19,11 @@ inline constexpr int kUnreachable = 3;
 
 // `arguments` are those after the command's name. Each returns the exit code.
 int RunDown(const std::vector<std::string>& arguments);
+int RunDrain(const std::vector<std::string>& arguments);
 int RunExplain(const std::vector<std::string>& arguments);
 int RunHead(const std::vector<std::string>& arguments);
 int RunNodes(const std::vector<std::string>& arguments);
+int RunQuarantine(const std::vector<std::string>& arguments);
 int RunSelector(const std::vector<std::string>& arguments);
 int RunStatus(const std::vector<std::string>& arguments);
 int RunUp(const std::vector<std::string>& arguments);

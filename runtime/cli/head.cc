@@ -5,7 +5,6 @@
 #include <cstdio>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "runtime/base/log.h"
 #include "runtime/cli/address.h"
 #include "runtime/cli/ask.h"
@@ -14,7 +13,6 @@
 #include "runtime/cli/history_options.h"
 #include "runtime/cli/sharing_options.h"
 #include "runtime/wire/protocol.h"
-#include "scheduler/labels.h"
 
 namespace muster::cli {
 
@@ -35,17 +33,17 @@ int RunHead(const std::vector<std::string>& given) {
   arguments.Duration("--node-timeout", "TIME",
                      "a node is lost after so long without a sign of life (default 10s)",
                      &options.node_timeout);
-  std::string topology;
-  arguments.Text("--topology", "LABELS",
-                 "the labels that say where nodes lie, from the coarsest to the finest, by commas "
-                 "(default: region, zone, rack, NVLink domain): ranks are numbered along them",
-                 &topology);
-  arguments.Whole("--overtaken-max", "N",
-                  "how many younger requests may pass the oldest group that has no room, before "
-                  "nodes are set aside for it (default 64); 0: any number",
-                  {0, 1'000'000}, &options.overtaken_max);
-  arguments.Duration("--reservation-after", "TIME", "or how long it has waited (default 1m)",
-                     &options.reservation_after);
+  int waiting_max = 2'000'000;
+  int waiting_per_tenant_max = 1'000'000;
+  arguments.Whole("--waiting-max", "N",
+                  "requests that may wait; others are rejected (default 2000000)", {0, 100'000'000},
+                  &waiting_max);
+  arguments.Whole("--waiting-per-tenant-max", "N", "of one tenant (default 1000000)",
+                  {0, 100'000'000}, &waiting_per_tenant_max);
+  arguments.Duration("--quarantine-grace", "TIME",
+                     "from the notice to the end of work on a GPU that comes into quarantine "
+                     "(default 30s)",
+                     &options.quarantine_grace);
   HistoryOptions history;
   AddHistoryOptions(arguments, &history);
   SharingOptions sharing;
@@ -54,12 +52,8 @@ int RunHead(const std::vector<std::string>& given) {
   if (const std::optional<int> over = arguments.Parse(given)) return *over;
   if (absl::Status status = Apply(history, options); !status.ok())
     return arguments.Wrong(status.message());
-  for (const absl::string_view label : absl::StrSplit(topology, ',', absl::SkipEmpty())) {
-    if (absl::Status status = sched::ValidateLabelKey(label); !status.ok()) {
-      return arguments.Wrong(absl::StrCat("--topology: ", status.message()));
-    }
-    options.hierarchy.emplace_back(label);
-  }
+  options.waiting_requests_max = waiting_max;
+  options.waiting_per_tenant_max = waiting_per_tenant_max;
   if (options.node_timeout < absl::Seconds(1))
     return arguments.Wrong("--node-timeout: must be 1s or more");
   if (absl::Status status = Apply(sharing, options); !status.ok())

@@ -58,8 +58,22 @@ Json NodeOf(const v1::NodeStatus& node) {
     devices.push_back(
         {{"id", gpu.id()}, {"model", gpu.model()}, {"memory_bytes", gpu.memory_bytes()}});
   }
-  return {{"id", node.id()},  {"state", node.state()},          {"pid", node.pid()},
-          {"labels", labels}, {"resources", ResourcesOf(node)}, {"gpu_devices", devices}};
+  Json quarantine = Json::array();
+  for (const v1::GpuHealth& health : node.unhealthy()) {
+    quarantine.push_back({{"gpu", health.gpu()}, {"reason", health.reason()}});
+  }
+  Json json = {
+      {"id", node.id()},         {"state", node.state()},          {"pid", node.pid()},
+      {"labels", labels},        {"resources", ResourcesOf(node)}, {"gpu_devices", devices},
+      {"quarantine", quarantine}};
+  if (node.state() == "draining") {
+    json["drain"] = {
+        {"deadline_s", nullptr}, {"reason", node.drain_reason()}, {"empty", node.empty()}};
+    if (node.has_deadline_in_ns()) {
+      json["drain"]["deadline_s"] = static_cast<double>(node.deadline_in_ns()) / 1e9;
+    }
+  }
+  return json;
 }
 
 template <typename Nodes>
@@ -150,6 +164,8 @@ std::string StatusJson(const v1::StatusReply& reply) {
 }
 
 std::string NodesJson(const v1::StatusReply& reply) { return Dump(NodesOf(reply.nodes())); }
+
+std::string NodeJson(const v1::NodeStatus& node) { return Dump(NodeOf(node)); }
 
 std::string ExplainJson(const v1::ExplainReply& reply) {
   Json json = Json::object();

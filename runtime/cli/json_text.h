@@ -14,6 +14,7 @@ namespace muster::cli {
 // "count", "needs", "since_s", "requests", "choices": [{"selector", "state", "why"}], "why"}]},
 // NODE as below.
 std::string StatusJson(const v1::StatusReply& reply);
+std::string NodeJson(const v1::NodeStatus& node);
 // [{"id", "state", "pid", "labels": {}, "resources": {"cpus": {"used", "total"}, "gpus",
 // "memory_bytes", and the custom ones by name}, "gpu_devices": [{"id", "model", "memory_bytes"}]}]
 std::string NodesJson(const v1::StatusReply& reply);

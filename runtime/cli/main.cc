@@ -27,6 +27,8 @@ constexpr Command kCommands[] = {
     {"status", "show nodes, and what waits and why", RunStatus},
     {"nodes", "show each node in full", RunNodes},
     {"explain", "say why a task waits, or why it ran where it did", RunExplain},
+    {"drain", "give a node no new work, and its work until a deadline", RunDrain},
+    {"quarantine", "take a GPU of a node out of use, or back", RunQuarantine},
     {"whatif", "say where and when a request could start, also with other nodes", RunWhatIf},
     {"selector", "check a label selector", RunSelector},
     {"version", "say which muster this is", RunVersion},

@@ -8,11 +8,14 @@
 #include "absl/strings/str_split.h"
 #include "scheduler/base/status_macros.h"
 #include "scheduler/choice.h"
+#include "scheduler/labels.h"
+#include "scheduler/placement_policy.h"
 
 namespace muster::cli {
 namespace {
 
 constexpr int kReservationsMax = 10'000;
+constexpr int kOvertakenMax = 1'000'000;
 
 absl::Status SetDuration(absl::string_view name, const std::string& text, bool zero_allowed,
                          absl::Duration& to) {
@@ -46,17 +49,70 @@ absl::Status AddTenant(const std::string& text, std::vector<sched::TenantSet>& t
   return absl::OkStatus();
 }
 
-void Add(std::vector<std::string>& arguments, absl::string_view name, const std::string& value) {
-  if (!value.empty()) arguments.push_back(absl::StrCat(name, "=", value));
+// One line for each option that is a text: what is asked for is what is passed on.
+struct TextOption {
+  absl::string_view name;
+  absl::string_view shows;
+  absl::string_view help;
+  std::string SharingOptions::*value;
+};
+constexpr TextOption kTexts[] = {
+    {"--ordering", "ORDER",
+     "whose turn it is at equal priority: fair (default: the tenant with the least share by its "
+     "weight) or fifo",
+     &SharingOptions::ordering},
+    {"--backfill", "MODE",
+     "who may pass a request that has no room: greedy (default: whoever has room), none, easy or "
+     "conservative (whoever puts no reservation off)",
+     &SharingOptions::backfill},
+    {"--reservations", "N", "of conservative backfill, at most (default 64)",
+     &SharingOptions::reservations},
+    {"--expected-duration", "TIME",
+     "what backfill reckons with for work that gives no expected_duration (default 1h)",
+     &SharingOptions::expected_duration},
+    {"--preemption", "on|off",
+     "work of higher priority may end preemptible work of lower (default on)",
+     &SharingOptions::preemption},
+    {"--preemption-grace", "TIME", "from the notice to the end of preempted work (default 30s)",
+     &SharingOptions::preemption_grace},
+    {"--time-slice", "TIME", "a lease held that long is asked back while others wait (default off)",
+     &SharingOptions::time_slice},
+    {"--recall-grace", "TIME",
+     "from that notice to the end of the lease (default off: with its running task)",
+     &SharingOptions::recall_grace},
+    {"--placement", "POLICY",
+     "which of the nodes with room work gets that names no policy: pack (default), best-fit or "
+     "spread",
+     &SharingOptions::placement},
+    {"--topology", "LABELS",
+     "the labels that say where nodes lie, from the coarsest to the finest, by commas (default: "
+     "region, zone, rack, NVLink domain): ranks are numbered along them",
+     &SharingOptions::topology},
+    {"--overtaken-max", "N",
+     "how many younger requests may pass the oldest group that has no room, before nodes are set "
+     "aside for it (default 64); 0: any number",
+     &SharingOptions::overtaken_max},
+    {"--reservation-after", "TIME", "or how long it has waited (default 1m; off: for ever)",
+     &SharingOptions::reservation_after},
+};
+
+absl::Status SetWhole(absl::string_view name, const std::string& text, int min, int max, int& to) {
+  if (text.empty()) return absl::OkStatus();
+  int value = 0;
+  if (!absl::SimpleAtoi(text, &value) || value < min || value > max) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(name, "=", text, ": must be a whole number from ", min, " to ", max));
+  }
+  to = value;
+  return absl::OkStatus();
 }
 
 }  // namespace
 
 void AddSharingOptions(Arguments& arguments, SharingOptions* given) {
-  arguments.Text("--ordering", "ORDER",
-                 "whose turn it is at equal priority: fair (default: the tenant with the least "
-                 "share by its weight) or fifo",
-                 &given->ordering);
+  for (const TextOption& option : kTexts) {
+    arguments.Text(option.name, option.shows, option.help, &(given->*option.value));
+  }
   arguments.Texts("--fair-share", "TENANT=WEIGHT",
                   "a tenant's weight, such as research=2 (default 1); may be given several times",
                   &given->fair_share);
@@ -65,28 +121,6 @@ void AddSharingOptions(Arguments& arguments, SharingOptions* given) {
                   "h100:tenant=research,gpus=8,ray.io/accelerator-type=H100; may be given several "
                   "times",
                   &given->quotas);
-  arguments.Text("--backfill", "MODE",
-                 "who may pass a request that has no room: greedy (default: whoever has room), "
-                 "none, easy or conservative (whoever puts no reservation off)",
-                 &given->backfill);
-  arguments.Text("--reservations", "N", "of conservative backfill, at most (default 64)",
-                 &given->reservations);
-  arguments.Text("--expected-duration", "TIME",
-                 "what backfill reckons with for work that gives no expected_duration "
-                 "(default 1h)",
-                 &given->expected_duration);
-  arguments.Text("--preemption", "on|off",
-                 "work of higher priority may end preemptible work of lower (default on)",
-                 &given->preemption);
-  arguments.Text("--preemption-grace", "TIME",
-                 "from the notice to the end of preempted work (default 30s)",
-                 &given->preemption_grace);
-  arguments.Text("--time-slice", "TIME",
-                 "a lease held that long is asked back while others wait (default off)",
-                 &given->time_slice);
-  arguments.Text("--recall-grace", "TIME",
-                 "from that notice to the end of the lease (default off: with its running task)",
-                 &given->recall_grace);
 }
 
 absl::Status Apply(const SharingOptions& given, head::HeadOptions& options) {
@@ -97,12 +131,17 @@ absl::Status Apply(const SharingOptions& given, head::HeadOptions& options) {
   if (!given.backfill.empty()) {
     MUSTER_ASSIGN_OR_RETURN(sharing.backfill, sched::ParseBackfill(given.backfill));
   }
-  if (!given.reservations.empty() &&
-      (!absl::SimpleAtoi(given.reservations, &sharing.reservations_max) ||
-       sharing.reservations_max < 1 || sharing.reservations_max > kReservationsMax)) {
-    return absl::InvalidArgumentError(absl::StrCat("--reservations=", given.reservations,
-                                                   ": must be a whole number from 1 to ",
-                                                   kReservationsMax));
+  MUSTER_RETURN_IF_ERROR(SetWhole("--reservations", given.reservations, 1, kReservationsMax,
+                                  sharing.reservations_max));
+  MUSTER_RETURN_IF_ERROR(
+      SetWhole("--overtaken-max", given.overtaken_max, 0, kOvertakenMax, options.overtaken_max));
+  MUSTER_RETURN_IF_ERROR(
+      SetDuration("--reservation-after", given.reservation_after, true, options.reservation_after));
+  for (const absl::string_view label : absl::StrSplit(given.topology, ',', absl::SkipEmpty())) {
+    if (const absl::Status status = sched::ValidateLabelKey(label); !status.ok()) {
+      return absl::InvalidArgumentError(absl::StrCat("--topology: ", status.message()));
+    }
+    options.hierarchy.emplace_back(label);
   }
   if (!given.preemption.empty()) {
     if (given.preemption != "on" && given.preemption != "off") {
@@ -121,6 +160,14 @@ absl::Status Apply(const SharingOptions& given, head::HeadOptions& options) {
   MUSTER_RETURN_IF_ERROR(SetDuration("--time-slice", given.time_slice, false, sharing.time_slice));
   MUSTER_RETURN_IF_ERROR(
       SetDuration("--recall-grace", given.recall_grace, true, sharing.recall_grace));
+  if (!given.placement.empty()) {
+    const absl::StatusOr<sched::PlacementPolicy> policy =
+        sched::ParsePlacementPolicy(given.placement);
+    if (!policy.ok()) {
+      return absl::InvalidArgumentError(absl::StrCat("--placement: ", policy.status().message()));
+    }
+    options.placement = *policy;
+  }
   for (const std::string& text : given.fair_share) {
     MUSTER_RETURN_IF_ERROR(AddTenant(text, options.tenants));
   }
@@ -136,16 +183,14 @@ absl::Status Apply(const SharingOptions& given, head::HeadOptions& options) {
 
 std::vector<std::string> ToArguments(const SharingOptions& given) {
   std::vector<std::string> arguments;
-  Add(arguments, "--ordering", given.ordering);
-  Add(arguments, "--backfill", given.backfill);
-  Add(arguments, "--reservations", given.reservations);
-  Add(arguments, "--expected-duration", given.expected_duration);
-  Add(arguments, "--preemption", given.preemption);
-  Add(arguments, "--preemption-grace", given.preemption_grace);
-  Add(arguments, "--time-slice", given.time_slice);
-  Add(arguments, "--recall-grace", given.recall_grace);
-  for (const std::string& text : given.fair_share) Add(arguments, "--fair-share", text);
-  for (const std::string& text : given.quotas) Add(arguments, "--quota", text);
+  for (const TextOption& option : kTexts) {
+    const std::string& value = given.*option.value;
+    if (!value.empty()) arguments.push_back(absl::StrCat(option.name, "=", value));
+  }
+  for (const std::string& text : given.fair_share) {
+    arguments.push_back(absl::StrCat("--fair-share=", text));
+  }
+  for (const std::string& text : given.quotas) arguments.push_back(absl::StrCat("--quota=", text));
   return arguments;
 }
 

@@ -1,5 +1,5 @@
-// The options that say how a cluster is shared, as `muster head` and `muster up` take them, and the
-// head's options of a cluster.yaml:
+// The options that say how a cluster is shared, and which nodes its work gets, as `muster head` and
+// `muster up` take them, and the head's options of a cluster.yaml:
 //
 //   head:
 //     backfill: easy
@@ -29,6 +29,10 @@ struct SharingOptions {  // As given.
   std::string preemption_grace{};
   std::string time_slice{};
   std::string recall_grace{};
+  std::string placement{};
+  std::string topology{};
+  std::string overtaken_max{};
+  std::string reservation_after{};
 };
 
 void AddSharingOptions(Arguments& arguments, SharingOptions* given);

@@ -104,6 +104,25 @@ std::vector<std::string> DevicesOf(const v1::NodeStatus& node) {
   return lines;
 }
 
+// What stands between a node and new work, a line each.
+std::vector<std::string> ConditionsOf(const v1::NodeStatus& node) {
+  std::vector<std::string> lines;
+  if (node.state() == "draining") {
+    const std::string left =
+        node.empty() ? "empty, and may be taken away"
+        : node.has_deadline_in_ns()
+            ? absl::StrCat("draining, ", Age(absl::Nanoseconds(node.deadline_in_ns())), " left")
+            : "draining, without a deadline";
+    lines.push_back(
+        absl::StrCat(left, node.drain_reason().empty() ? "" : ": ", node.drain_reason()));
+  }
+  for (const v1::GpuHealth& health : node.unhealthy()) {
+    lines.push_back(absl::StrCat("GPU ", health.gpu(), " in quarantine",
+                                 health.reason().empty() ? "" : ": ", health.reason()));
+  }
+  return lines;
+}
+
 std::string LimitOf(const v1::QuotaStatus::Limit& limit) {
   const bool memory = limit.resource() == "memory";
   return absl::StrCat(
@@ -183,6 +202,13 @@ std::string StatusText(const v1::StatusReply& reply, const Style& style) {
     row.push_back(sched::ToText(LabelsOf(node)));
     nodes.Add(std::move(row));
   }
+  Table conditions({"NODE", "CONDITION"});
+  for (const v1::NodeStatus& node : reply.nodes()) {
+    for (const std::string& line : ConditionsOf(node)) conditions.Add({node.id(), line});
+  }
+  const bool any_condition =
+      std::any_of(reply.nodes().begin(), reply.nodes().end(),
+                  [](const v1::NodeStatus& node) { return !ConditionsOf(node).empty(); });
   Table waiting({"WAITING", "NEEDS", "CHOICES", "SINCE", "WHY"});
   for (const v1::WaitingStatus& row : reply.waiting()) {
     waiting.Add({absl::StrCat(row.count()), row.needs(), row.choices_summary(),
@@ -190,6 +216,7 @@ std::string StatusText(const v1::StatusReply& reply, const Style& style) {
   }
   std::string text = Heading(reply, style);
   if (reply.nodes_size() > 0) text += nodes.ToText(style);
+  if (any_condition) text += conditions.ToText(style);
   text += SharingText(reply, style);
   if (reply.waiting_size() > 0) text += waiting.ToText(style);
   if (reply.placement_groups_size() > 0) text += GroupsTable(reply).ToText(style);
@@ -212,6 +239,7 @@ std::string NodesText(const v1::StatusReply& reply, const Style& style) {
     for (const v1::NamedAmount& total : node.total().custom()) {
       lines.emplace_back(total.name(), OfTotal(UsedOf(node, total.name()), total.amount()));
     }
+    for (const std::string& line : ConditionsOf(node)) lines.emplace_back("condition", line);
     std::string name = "labels";
     for (const auto& [key, value] : LabelsOf(node)) {
       lines.emplace_back(name, absl::StrCat(key, "=", value));

@@ -35,10 +35,12 @@ void Print(const std::string& text) { printf("%s", Printable(text).c_str()); }
 // The configuration that is asked about, over what `config` has.
 absl::Status Configure(const Options& options, sched::SchedulerConfig& config) {
   if (!options.policy.empty()) {
-    const absl::Status status =
-        snapshot::Merge(absl::StrCat("{\"policy\": \"", options.policy, "\"}"), config);
-    if (!status.ok())
-      return absl::InvalidArgumentError(absl::StrCat("--policy: ", status.message()));
+    const absl::StatusOr<sched::PlacementPolicy> policy =
+        sched::ParsePlacementPolicy(options.policy);
+    if (!policy.ok()) {
+      return absl::InvalidArgumentError(absl::StrCat("--policy: ", policy.status().message()));
+    }
+    config.placement = *policy;
   }
   if (options.config.empty()) return absl::OkStatus();
   const absl::Status status = snapshot::Merge(options.config, config);
@@ -190,6 +192,9 @@ int RunWhatIf(const std::vector<std::string>& given) {
                   {1, sched::kBundlesMax}, &options.request.bundles);
   arguments.Whole("--priority", "N", "higher comes first (default 0)", {0, 1'000'000},
                   &options.request.priority);
+  arguments.Text("--placement", "POLICY",
+                 "which of the nodes with room: pack, best-fit or spread (default: the cluster's)",
+                 &options.request.placement);
   arguments.Text("--spec", "JSON", "other members of the request, as in a snapshot",
                  &options.request.spec);
   arguments.Text("--task", "ID", "asks about a task that waits, not a new request", &options.task);
@@ -199,7 +204,9 @@ int RunWhatIf(const std::vector<std::string>& given) {
                   &options.remove);
   arguments.Text("--replay", "FILE", "replays what muster head --record-events wrote",
                  &options.replay);
-  arguments.Text("--policy", "NAME", "what if the cluster's policy were this", &options.policy);
+  arguments.Text("--policy", "NAME",
+                 "what if the cluster placed by this policy: pack, best-fit or spread",
+                 &options.policy);
   arguments.Text("--config", "JSON", "what if the scheduler's configuration had these members",
                  &options.config);
   AddJson(arguments, &options.json);
@@ -207,7 +214,8 @@ int RunWhatIf(const std::vector<std::string>& given) {
 
   const RequestTexts& texts = options.request;
   const bool with_request = !texts.selector.empty() || !texts.fallbacks.empty() ||
-                            texts.bundles != 1 || texts.priority != 0 || !texts.spec.empty();
+                            texts.bundles != 1 || texts.priority != 0 || !texts.spec.empty() ||
+                            !texts.placement.empty();
   options.asks = request != "?" || with_request;
   if (request != "?") options.request.resources = request;
   if (options.asks && !options.task.empty()) {

@@ -140,6 +140,12 @@ absl::StatusOr<sched::RequestSpec> MakeSpec(const RequestTexts& texts) {
     MUSTER_RETURN_IF_ERROR(In("--fallback", choice.status()));
     spec.choices.push_back(*std::move(choice));
   }
+  if (!texts.placement.empty()) {
+    const absl::StatusOr<sched::PlacementPolicy> policy =
+        sched::ParsePlacementPolicy(texts.placement);
+    MUSTER_RETURN_IF_ERROR(In("--placement", policy.status()));
+    spec.placement = *policy;
+  }
   if (!texts.spec.empty()) MUSTER_RETURN_IF_ERROR(In("--spec", snapshot::Merge(texts.spec, spec)));
   MUSTER_RETURN_IF_ERROR(In("--request", sched::Validate(spec)));
   return spec;

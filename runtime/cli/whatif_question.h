@@ -21,7 +21,8 @@ struct RequestTexts {
   std::vector<std::string> fallbacks{};  // "SELECTOR gpus=2 after=2m advance_on=busy", "any"
   int bundles = 1;
   int priority = 0;
-  std::string spec{};  // JSON: other members of a spec, as in a snapshot.
+  std::string placement{};  // "spread"; empty: the cluster's policy.
+  std::string spec{};       // JSON: other members of a spec, as in a snapshot.
 };
 absl::StatusOr<sched::RequestSpec> MakeSpec(const RequestTexts& texts);
 

@@ -8,6 +8,7 @@
 #include "absl/strings/str_format.h"
 #include "runtime/wire/protocol.h"
 #include "scheduler/base/check.h"
+#include "scheduler/choice.h"
 
 namespace muster::client {
 namespace {
@@ -309,10 +310,11 @@ void DriverCore::On(const HeadUp&) {
   // before what is to run inside them.
   for (const auto& [request, group] : placement_groups_) SendGroup(group);
   for (const auto& [request, task_class] : request_class_) {
-    SendRequest(request, task_class, classes_.at(task_class)->spec, "");
+    SendRequest(request, task_class, classes_.at(task_class)->spec, "",
+                classes_.at(task_class)->failed_on);
   }
   for (const auto& [request, group] : request_group_) {
-    SendRequest(request, 0, groups_.at(group)->spec, TaskIdOf(group));
+    SendRequest(request, 0, groups_.at(group)->spec, TaskIdOf(group), groups_.at(group)->failed_on);
   }
   if (lends_.has_value()) On(TaskWaits{true, *lends_});
 }
@@ -386,6 +388,17 @@ void DriverCore::On(FromHead& from) {
       classes_.at(draining.task_class)->ready.erase(draining.number);
       if (draining.in_flight.empty()) Close(draining);
       break;
+    }
+    case v1::ToDriver::kStays: {
+      const auto lease = lease_of_key_.find(from.message.stays().lease().SerializeAsString());
+      if (lease == lease_of_key_.end()) break;
+      Lease& stays = *leases_.at(lease->second);
+      stays.draining = false;
+      if (stays.state != LeaseState::kOpen) break;
+      v1::ToExecutor message;
+      message.mutable_drain()->set_withdrawn(true);
+      actions_->push_back(ToExecutor{stays.number, std::move(message)});
+      break;  // It takes tasks again once it is through with those it has.
     }
     case v1::ToDriver::kNeedPackage:
       actions_->push_back(Upload{});
@@ -565,7 +578,7 @@ void DriverCore::UpdateRequests(TaskClass& task_class) {
     task_class.requests.insert(request);
     request_class_[request] = task_class.number;
     SendRequest(request, task_class.number, task_class.spec,
-                TaskFor(task_class, task_class.requests.size() - 1));
+                TaskFor(task_class, task_class.requests.size() - 1), task_class.failed_on);
   }
   // The youngest go first: the oldest have waited longest.
   while (task_class.requests.size() > wanted) {
@@ -599,13 +612,33 @@ void DriverCore::PrintInfeasible(const std::string& name, const std::string& rea
       Print{absl::StrCat(name, " can run nowhere: ", reason, ". Waiting (on_infeasible=kWait).")});
 }
 
+void DriverCore::NoteFailure(FailedOn& failed_on, const std::string& node) {
+  std::erase_if(failed_on,
+                [&](const auto& entry) { return entry.first == node || entry.second <= now_; });
+  failed_on.emplace_back(node, now_ + config_.avoid_failed_for);
+  if (failed_on.size() > sched::kAvoidedNodesMax) failed_on.pop_front();
+}
+
+// In order, as the scheduler wants them.
+std::vector<std::string> DriverCore::FailedNodes(const FailedOn& failed_on) const {
+  std::vector<std::string> nodes;
+  for (const auto& [node, until] : failed_on) {
+    if (until > now_) nodes.push_back(node);
+  }
+  std::sort(nodes.begin(), nodes.end());
+  return nodes;
+}
+
 void DriverCore::SendRequest(uint64_t request, ClassNumber task_class, const v1::RequestSpec& spec,
-                             const std::string& task_id) {
+                             const std::string& task_id, const FailedOn& failed_on) {
   v1::DriverMessage message;
   message.mutable_request()->set_request(request);
   message.mutable_request()->set_task_class(task_class);
   *message.mutable_request()->mutable_spec() = spec;
   message.mutable_request()->set_task_id(task_id);
+  for (std::string& node : FailedNodes(failed_on)) {
+    message.mutable_request()->mutable_spec()->add_avoid(std::move(node));
+  }
   Tell(std::move(message));
 }
 

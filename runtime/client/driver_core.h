@@ -183,6 +183,8 @@ struct DriverConfig {
   absl::Duration rank_abort_patience = absl::Seconds(12);
   size_t requests_max = 256;  // Waiting at the head, per class.
   size_t tasks_per_push_max = 512;
+  // How long work that failed on a node asks for others first.
+  absl::Duration avoid_failed_for = absl::Seconds(60);
   size_t queued_tasks_max = 10'000'000;
 };
 
@@ -217,6 +219,8 @@ class DriverCore {
     std::shared_ptr<void> cookie;
     std::vector<TaskNumber> dependents;
   };
+  // Nodes that failed, and until when others are asked for; oldest first.
+  using FailedOn = std::deque<std::pair<std::string, absl::Time>>;
   struct TaskClass {
     ClassNumber number = 0;
     v1::RequestSpec spec;
@@ -230,6 +234,7 @@ class DriverCore {
     int start_failures = 0;        // In a row.
     std::string infeasible;        // Why, while it is.
     absl::Time next_print{};
+    FailedOn failed_on;
   };
   enum class LeaseState { kOpen, kClosing, kBroken };
   struct Lease {
@@ -273,6 +278,7 @@ class DriverCore {
     absl::Duration timeout = absl::InfiniteDuration();
     absl::Time queued_at{};
     std::vector<Rank> ranks;
+    FailedOn failed_on;
     bool restart_counts = false;
     std::string first_death;  // Of this generation.
     LeaseNumber dead_lease = 0;
@@ -357,8 +363,10 @@ class DriverCore {
   void Close(Lease& lease);
   void KillLease(Lease& lease, const std::string& why);
   void Forget(LeaseNumber lease);
+  void NoteFailure(FailedOn& failed_on, const std::string& node);
+  std::vector<std::string> FailedNodes(const FailedOn& failed_on) const;
   void SendRequest(uint64_t request, ClassNumber task_class, const v1::RequestSpec& spec,
-                   const std::string& task_id);
+                   const std::string& task_id, const FailedOn& failed_on);
   void SendBacklog();
   void ReturnLease(const v1::LeaseKey& key, bool broken, const std::string& why);
   void OnStartFailed(TaskClass& task_class, const v1::LeaseEnded& ended);

@@ -41,7 +41,11 @@ class DriverCoreTest : public ::testing::Test {
     core_->CheckInvariants();
     for (const Action& action : actions_) {
       if (const auto* to = std::get_if<ToHead>(&action)) {
-        if (to->message.has_request()) requests_.push_back(to->message.request().request());
+        if (to->message.has_request()) {
+          requests_.push_back(to->message.request().request());
+          const auto& avoid = to->message.request().spec().avoid();
+          avoided_.assign(avoid.begin(), avoid.end());
+        }
       } else if (const auto* done = std::get_if<Complete>(&action)) {
         completed_.push_back(absl::StrCat(*static_cast<const TaskNumber*>(done->cookie.get()), " ",
                                           done->status.ToString()));
@@ -98,6 +102,7 @@ class DriverCoreTest : public ::testing::Test {
   ClassNumber class_ = 0;
   std::vector<Action> actions_;  // Of the last event.
   std::vector<uint64_t> requests_;
+  std::vector<std::string> avoided_;  // By the last request.
   std::vector<TaskNumber> pushed_;
   std::vector<std::string> completed_;
 };
@@ -197,6 +202,51 @@ TEST_F(DriverCoreTest, OpenLeasesServeOnWhereTheHeadIsGivenUp) {
   Do(Tick{});  // The idle lease is given back; whatever comes now cannot be leased.
   SubmitTask(4);
   EXPECT_EQ(completed_.back(), "4 UNAVAILABLE: f: no muster head at h (waited 1m for it)");
+}
+
+TEST_F(DriverCoreTest, WorkThatFailedOnANodeAsksForOthersForAWhile) {
+  SubmitTask(1);
+  EXPECT_TRUE(avoided_.empty());
+  Grant(1);
+  Do(LeaseBroke{1, "its executor closed the connection"});
+  ASSERT_EQ(requests_.size(), 2u);
+  EXPECT_EQ(avoided_, std::vector<std::string>{"n1"});
+  Grant(2);
+  Result(2, 1);
+  EndLease(2, 0, v1::LEASE_END_RETURNED);
+  now_ += absl::Seconds(60);
+  SubmitTask(2);
+  ASSERT_EQ(requests_.size(), 3u);
+  EXPECT_TRUE(avoided_.empty());
+}
+
+TEST_F(DriverCoreTest, LeaseThatWasToldToLeaveAndMayStayIsUsedAgain) {
+  SubmitTask(1);
+  Grant(1);
+  v1::ToDriver message;
+  message.mutable_draining()->mutable_lease()->set_driver(7);
+  message.mutable_draining()->mutable_lease()->set_request(1);
+  message.mutable_draining()->set_reason("draining");
+  Do(FromHead{message});
+  SubmitTask(2);
+  ASSERT_EQ(pushed_, std::vector<TaskNumber>{1});  // Nothing more goes there.
+  const v1::LeaseKey lease = message.draining().lease();
+  *message.mutable_stays()->mutable_lease() = lease;
+  Do(FromHead{message});
+  Result(1, 1);
+  EXPECT_EQ(pushed_, (std::vector<TaskNumber>{1, 2}));
+}
+
+TEST_F(DriverCoreTest, DeathOfALeaseThatWasToldToLeaveAvoidsNothing) {
+  SubmitTask(1);
+  Grant(1);
+  v1::ToDriver message;
+  message.mutable_draining()->mutable_lease()->set_driver(7);
+  message.mutable_draining()->mutable_lease()->set_request(1);
+  Do(FromHead{message});
+  Do(LeaseBroke{1, "its executor closed the connection"});
+  ASSERT_EQ(requests_.size(), 2u);
+  EXPECT_TRUE(avoided_.empty());
 }
 
 }  // namespace

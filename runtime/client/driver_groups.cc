@@ -52,7 +52,7 @@ void DriverCore::LeaseGroup(Group& group) {
   group.infeasible.clear();
   group.request = ++last_request_;
   request_group_[group.request] = group.number;
-  SendRequest(group.request, 0, group.spec, TaskIdOf(group.number));
+  SendRequest(group.request, 0, group.spec, TaskIdOf(group.number), group.failed_on);
 }
 
 // Before all ranks had a lease, one ended: the others are given back, and all are asked for anew.
@@ -165,6 +165,7 @@ void DriverCore::OnRankDied(Group& group, const Lease& lease, const std::string&
   Rank& rank = group.ranks[lease.rank];
   if (rank.lease != lease.number || rank.over) return;
   rank.over = true;
+  if (counts) NoteFailure(group.failed_on, lease.node);
   if (group.state == GroupState::kLeasing) {
     LeaseGroupAgain(group);
     return;

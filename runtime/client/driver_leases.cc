@@ -271,6 +271,7 @@ void DriverCore::BreakLease(Lease& lease, const std::string& why, bool counts) {
     return;
   }
   TaskClass& task_class = *classes_.at(lease.task_class);
+  if (counts) NoteFailure(task_class.failed_on, lease.node);
   task_class.leases.erase(lease.number);
   task_class.ready.erase(lease.number);
   // The first had started, perhaps; those behind it had not. Put back in order, from the last.

@@ -93,6 +93,9 @@ absl::StatusOr<v1::RequestSpec> MakeRequestSpec(const TaskOptions& options, int 
   spec.priority = options.priority;
   spec.expected_duration = options.expected_duration;
   spec.preemptible = options.preemptible;
+  if (!options.placement.empty()) {
+    MUSTER_ASSIGN_OR_RETURN(spec.placement, sched::ParsePlacementPolicy(options.placement));
+  }
   spec.fail_if_infeasible = options.on_infeasible == OnInfeasible::kFail;
   sched::Choice primary;
   MUSTER_ASSIGN_OR_RETURN(primary.resources, Checked(options.resources));
@@ -160,7 +163,7 @@ bool SameClass(const TaskOptions& a, const TaskOptions& b) {
   if (!Same(a.resources, b.resources) || a.on_infeasible != b.on_infeasible ||
       a.priority != b.priority || a.expected_duration != b.expected_duration ||
       a.preemptible != b.preemptible || !(a.placement_group == b.placement_group) ||
-      a.bundle_index != b.bundle_index)
+      a.bundle_index != b.bundle_index || a.placement != b.placement)
     return false;
   if (a.fallback_strategy.size() != b.fallback_strategy.size() ||
       a.label_selector != b.label_selector)

@@ -282,6 +282,9 @@ class RunningExecutor final : public ExecutorContext {
         clean_close_ = true;
         break;
       case v1::ToExecutor::kDrain:
+        deadline_.reset();
+        leaving_because_.clear();
+        if (message.drain().withdrawn()) break;
         if (message.drain().deadline_in_ns() > 0) {
           deadline_ = absl::Now() + absl::Nanoseconds(message.drain().deadline_in_ns());
         }

@@ -58,9 +58,14 @@ class RunningHead final : public Head, public HeadListener {
     config.start = MonotonicNow();
     config.node_timeout = options_.node_timeout;
     config.hierarchy = options_.hierarchy;
+    config.placement = options_.placement;
     config.overtaken_max = options_.overtaken_max;
     config.reservation_after = options_.reservation_after;
     config.infeasible_grace = options_.infeasible_grace;
+    config.quarantine_grace = options_.quarantine_grace;
+    config.waiting_requests_max = options_.waiting_requests_max;
+    config.waiting_per_tenant_max = options_.waiting_per_tenant_max;
+    config.nodes_max = options_.nodes_max;
     config.decisions_kept = options_.decisions_kept;
     config.decision_detail = options_.decision_detail;
     config.on_event = [this](const sched::Event& event) {
@@ -155,6 +160,20 @@ class RunningHead final : public Head, public HeadListener {
         answer.set_json(ToJson(file, snapshot::Style::kLines));
         reply(std::move(answer));
       });
+    });
+  }
+  void OnControl(v1::ControlNodeRequest request,
+                 std::function<void(v1::ControlNodeReply)> reply) override {
+    Push([this, request = std::move(request), reply = std::move(reply)] {
+      if (Refuses(request.protocol(), reply)) return;
+      v1::ControlNodeReply answer;
+      const absl::Status status = core_->CheckControl(request);
+      *answer.mutable_status() = ToProto(status);
+      if (status.ok()) {
+        Step(NodeControl{request});
+        *answer.mutable_node() = core_->NodeStatusOf(request.node(), MonotonicNow());
+      }
+      reply(std::move(answer));
     });
   }
   void OnStop(v1::StopRequest request, std::function<void(v1::StopReply)> reply) override {

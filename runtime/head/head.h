@@ -27,9 +27,15 @@ struct HeadOptions {
   std::vector<std::string> hierarchy;
   int overtaken_max = 64;
   absl::Duration reservation_after = absl::Minutes(1);
+  // From the notice to the end of what holds a GPU that came into quarantine.
+  absl::Duration quarantine_grace = absl::Seconds(30);
+  int64_t waiting_requests_max = 2'000'000;  // What is beyond these is rejected.
+  int64_t waiting_per_tenant_max = 1'000'000;
+  size_t nodes_max = 200'000;
   std::string package_directory;
   std::string record_events;  // A file; empty: nothing is recorded.
   int64_t record_bytes_max = int64_t{256} << 20;
+  sched::PlacementPolicy placement = sched::PlacementPolicy::kPack;
   int decisions_kept = 4096;
   sched::DecisionDetail decision_detail = sched::DecisionDetail::kSampled;
   // How the cluster is shared. Preemption is on: only work with a priority can cause any.

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "runtime/head/node_condition.h"
 #include "runtime/wire/convert.h"
 #include "runtime/wire/protocol.h"
 #include "scheduler/base/check.h"
@@ -18,8 +19,12 @@ sched::SchedulerConfig SchedulerConfigOf(const HeadConfig& config) {
   scheduler.decision_detail = config.decision_detail;
   scheduler.sharing = config.sharing;
   if (!config.hierarchy.empty()) scheduler.hierarchy = config.hierarchy;
+  scheduler.placement = config.placement;
   scheduler.overtaken_max = config.overtaken_max;
   scheduler.reservation_after = config.reservation_after;
+  scheduler.quarantine_grace = config.quarantine_grace;
+  scheduler.waiting_requests_max = config.waiting_requests_max;
+  scheduler.waiting_per_tenant_max = config.waiting_per_tenant_max;
   return scheduler;
 }
 
@@ -177,25 +182,18 @@ void HeadCore::On(const FromWorker& from) {
       break;
     }
     case v1::WorkerMessage::kDraining: {
-      node.draining = true;
       std::optional<absl::Time> deadline;
       if (from.message.draining().deadline_in_ns() > 0) {
         deadline = now_ + absl::Nanoseconds(from.message.draining().deadline_in_ns());
       }
+      node.draining = node.ends = true;  // By itself: it ends once it is empty.
       SayLine(absl::StrCat("node ", node.name, " is draining"));
-      Schedule(sched::NodeDraining{node.id, deadline});
-      for (const auto& [id, request] : requests_) {
-        for (size_t bundle = 0; bundle < request.leases.size(); ++bundle) {
-          const Lease& lease = request.leases[bundle];
-          if (lease.node != node.id || lease.state != LeaseState::kStarted) continue;
-          v1::ToDriver message;
-          *message.mutable_draining()->mutable_lease() = KeyOf(request, static_cast<int>(bundle));
-          message.mutable_draining()->set_deadline_in_ns(from.message.draining().deadline_in_ns());
-          Tell(drivers_.at(request.driver), std::move(message));
-        }
-      }
+      Schedule(sched::NodeDraining{.node = node.id, .deadline = deadline});
       break;
     }
+    case v1::WorkerMessage::kHealth:
+      if (CheckGpu(node.hello, from.message.health()).ok()) SetHealth(node, from.message.health());
+      break;
     case v1::WorkerMessage::kLeaving:
       LoseNode(node, "it has left", Presence::kLeft);
       break;
@@ -330,7 +328,10 @@ void HeadCore::Apply(const sched::LeaseLost& lost) {
   ended.set_message("its node did not come back");
   // No node: one bundle of several that a new head has never seen.
   if (const auto node = nodes_.find(lost.node); node != nodes_.end()) {
-    ended.set_message(absl::StrCat("node ", node->second.name, " is lost"));
+    const bool there =
+        node->second.presence == Presence::kConnected || node->second.presence == Presence::kAway;
+    ended.set_message(there ? absl::StrCat("it moves away from node ", node->second.name)
+                            : absl::StrCat("node ", node->second.name, " is lost"));
     ended.set_node(node->second.name);
     StopLeaseOn(node->second, ended.lease(), true, "another part of its request is lost");
   }
@@ -340,16 +341,8 @@ void HeadCore::Apply(const sched::LeaseLost& lost) {
 void HeadCore::Apply(const sched::Notice& notice) {
   const auto found = requests_.find(notice.request);
   if (found == requests_.end()) return;
-  v1::ToDriver message;
-  v1::LeaseDraining& draining = *message.mutable_draining();
-  *draining.mutable_lease() = KeyOf(found->second, notice.bundle);
-  if (notice.deadline) {  // 0 would say that there is none.
-    draining.set_deadline_in_ns(
-        std::max(absl::ToInt64Nanoseconds(*notice.deadline - now_), int64_t{1}));
-  }
-  draining.set_reason(ToString(notice.reason));
-  draining.set_why(notice.why);
-  Tell(drivers_.at(found->second.driver), std::move(message));
+  found->second.leases[notice.bundle].notice = notice;
+  TellNotice(found->second, notice.bundle);
 }
 
 void HeadCore::Apply(const sched::Revoke& revoke) {

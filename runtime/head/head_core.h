@@ -59,9 +59,14 @@ struct HeadConfig {
   std::vector<std::string> hierarchy;
   int overtaken_max = 64;
   absl::Duration reservation_after = absl::Minutes(1);
+  absl::Duration quarantine_grace = absl::Seconds(30);
   size_t store_bytes_max = 64 << 20;
   int prestart_nodes_max = 4;
+  int64_t waiting_requests_max = 2'000'000;  // What is beyond these is rejected.
+  int64_t waiting_per_tenant_max = 1'000'000;
+  size_t nodes_max = 200'000;
   int lost_nodes_max = 1000;  // Remembered, to fence them.
+  sched::PlacementPolicy placement = sched::PlacementPolicy::kPack;
   int decisions_kept = 4096;
   sched::DecisionDetail decision_detail = sched::DecisionDetail::kSampled;
   size_t ended_requests_kept = 4096;
@@ -81,6 +86,10 @@ class HeadCore {
   void Step(const Event& event, std::vector<Action>& actions);
   absl::Time NextTick() const;
   v1::StatusReply Status(absl::Time now) const;
+  // Errors: kNotFound naming a node that is not there, kInvalidArgument a GPU that it does not
+  // have.
+  absl::Status CheckControl(const v1::ControlNodeRequest& request) const;
+  v1::NodeStatus NodeStatusOf(const std::string& node, absl::Time now) const;  // Of one alive.
   // Decision `number`; where it is 0, the newest, at most `most`.
   v1::DecisionsReply Decisions(uint64_t number, uint32_t most) const;
   v1::DecisionsReply DecisionsAbout(const v1::ExplainReply& explained) const;  // About that task.
@@ -101,6 +110,7 @@ class HeadCore {
     NodeId node;
     v1::Placement placement;
     v1::LeaseStarted started;
+    std::optional<sched::Notice> notice;  // It was told to leave.
   };
   struct Request {
     RequestId id;
@@ -149,6 +159,9 @@ class HeadCore {
     ConnectionId connection = 0;
     Presence presence = Presence::kConnected;
     bool draining = false;
+    bool ends = false;            // Its worker was told to end.
+    v1::NodeCondition condition;  // As operators and health reports have it; its worker keeps it.
+    std::optional<absl::Time> drain_by;  // The condition's deadline.
     absl::Time heard{};
     v1::WorkerHello hello;
     // Leases that it had when it joined and that are to be killed, by key: what they are to the
@@ -169,6 +182,7 @@ class HeadCore {
   void On(const WorkerClosed& closed);
   void On(const Asked& asked);
   void On(const StopAsked& stop);
+  void On(const NodeControl& control);
   void On(const Tick& tick);
   void Schedule(decltype(sched::Event::what) what);
   void Apply(const sched::Grant& grant);
@@ -177,6 +191,8 @@ class HeadCore {
   void Apply(const sched::LeaseLost& lost);
   void Apply(const sched::Notice& notice);
   void Apply(const sched::Revoke& revoke);
+  void Apply(const sched::NoticeWithdrawn& withdrawn);
+  void Apply(const sched::NodeEmpty& empty);
   void UpdateContention();
 
   // Drivers (head_drivers.cc).
@@ -196,6 +212,16 @@ class HeadCore {
   void AskForPackage(Driver& driver);
   void SendGranted(const Request& request, int bundle);
   Driver& DriverOrUnseen(uint64_t id);
+
+  // What is said of nodes (node_condition.cc).
+  void SetDrain(Node& node, bool draining, std::optional<absl::Time> deadline,
+                const std::string& reason);
+  void SetHealth(Node& node, const v1::GpuHealth& health);
+  void TakeCondition(Node& node, const v1::NodeCondition& condition, sched::NodeJoined& joined);
+  void SendCondition(const Node& node);
+  void TellNotice(const Request& request, int bundle);
+  const Node* FindNode(const std::string& name) const;  // Null: there is none alive.
+  v1::NodeStatus NodeStatusOf(const sched::NodeView& view, const Node& node, absl::Time now) const;
 
   // Nodes and leases (head_nodes.cc).
   void OnHello(ConnectionId connection, const v1::WorkerHello& hello);

@@ -84,9 +84,15 @@ void HeadCore::OnHello(ConnectionId connection, const v1::DriverHello& hello) {
           std::any_of(hello.holds().begin(), hello.holds().end(), [&](const v1::LeaseKey& key) {
             return key.request() == number && key.bundle() == bundle;
           });
-      if (held) continue;
+      if (held) {
+        TellNotice(request, static_cast<int>(bundle));
+        continue;
+      }
       if (waits) {
-        if (lease.state == LeaseState::kStarted) SendGranted(request, static_cast<int>(bundle));
+        if (lease.state == LeaseState::kStarted) {
+          SendGranted(request, static_cast<int>(bundle));
+          TellNotice(request, static_cast<int>(bundle));
+        }
       } else {
         StopLeaseOn(nodes_.at(lease.node), KeyOf(request, static_cast<int>(bundle)), true,
                     "its driver does not hold it");

@@ -31,12 +31,17 @@ struct Asked {  // `muster explain task`; answered by Answer with the same query
   uint64_t query = 0;
   std::string task_prefix;
 };
+struct NodeControl {  // An operator's, checked by HeadCore::CheckControl().
+  v1::ControlNodeRequest request;
+};
 struct StopAsked {};  // `muster down`: the workers are told to end.
 struct Tick {};
 
 struct Event {
   absl::Time at{};
-  std::variant<FromDriver, DriverClosed, FromWorker, WorkerClosed, Asked, StopAsked, Tick> what;
+  std::variant<FromDriver, DriverClosed, FromWorker, WorkerClosed, Asked, NodeControl, StopAsked,
+               Tick>
+      what;
 };
 
 struct ToDriver {

@@ -25,6 +25,7 @@ void HeadCore::GrantGroup(Request& request, const sched::Grant& grant) {
     const bool there = lease.state == LeaseState::kStarting || lease.state == LeaseState::kStarted;
     if (there && lease.node == placement.node) continue;
     lease.state = LeaseState::kStarting;
+    lease.notice.reset();
     lease.node = placement.node;
     lease.placement = ToProto(placement);
     lease.placement.set_shape(static_cast<uint32_t>(grant.shape));

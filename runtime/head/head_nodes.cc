@@ -63,6 +63,11 @@ void HeadCore::Join(ConnectionId connection, const v1::WorkerHello& hello) {
           absl::StrCat("the name \"", name, "\" is that of a node which is alive")));
     }
   }
+  // Lost ones among them: they are remembered for a while only.
+  if (nodes_.size() >= config_.nodes_max + static_cast<size_t>(config_.lost_nodes_max)) {
+    status.Update(absl::ResourceExhaustedError(absl::StrCat(
+        "the head knows ", nodes_.size(), " nodes already, which is the most allowed")));
+  }
   if (!status.ok()) {
     SayLine(absl::StrCat("refused a worker (pid ", hello.pid(), "): ", status.message()), true);
     Refuse(connection, true, status);
@@ -96,7 +101,9 @@ void HeadCore::Join(ConnectionId connection, const v1::WorkerHello& hello) {
   SayLine(absl::StrCat(
       "node ", name, " joined",
       adopted.empty() ? "" : absl::StrCat(" with ", adopted.size(), " running leases")));
-  Schedule(sched::NodeJoined{id, name, *std::move(labels), *std::move(total), std::move(adopted)});
+  sched::NodeJoined event{id, name, *std::move(labels), *std::move(total), std::move(adopted)};
+  TakeCondition(joined, hello.condition(), event);
+  Schedule(std::move(event));
   for (auto& [driver_id, driver] : drivers_) {
     AskForPackage(driver);
     if (driver.lends.has_value()) Lend(*driver.lends, true);
@@ -269,6 +276,7 @@ void HeadCore::OnStarted(Node& node, const v1::LeaseStarted& started) {
     return;
   }
   SendGranted(*request, static_cast<int>(started.lease().bundle()));
+  TellNotice(*request, static_cast<int>(started.lease().bundle()));  // It came before the lease.
 }
 
 void HeadCore::OnEnded(Node& node, const v1::LeaseEnded& message) {

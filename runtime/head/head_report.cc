@@ -32,15 +32,7 @@ v1::StatusReply HeadCore::Status(absl::Time now) const {
   for (const sched::NodeView& view : scheduler_.Nodes()) {
     const auto found = nodes_.find(view.node);
     if (found == nodes_.end() || found->second.presence == Presence::kLeft) continue;
-    v1::NodeStatus& node = *reply.add_nodes();
-    node.set_id(view.name);
-    node.set_state(view.state == sched::NodeState::kUnreachable ? "alive"
-                                                                : sched::ToString(view.state));
-    *node.mutable_labels() = LabelsToProto(view.labels);
-    *node.mutable_total() = found->second.hello.resources();
-    *node.mutable_used() = ToProto(view.used);
-    node.set_pid(found->second.hello.pid());
-    node.set_host_id(found->second.hello.host_id());
+    *reply.add_nodes() = NodeStatusOf(view, found->second, now);
   }
   FillSharing(reply);
   ReportGroups(now, reply);

@@ -25,6 +25,8 @@ inline constexpr const char* kWords<sched::SnapshotBundle::State>[] = {"missing"
 template <>
 inline constexpr const char* kWords<sched::DecisionDetail>[] = {"off", "sampled", "all"};
 template <>
+inline constexpr const char* kWords<sched::PlacementPolicy>[] = {"pack", "best-fit", "spread"};
+template <>
 inline constexpr const char* kWords<sched::NodeState>[] = {"alive", "unreachable", "draining",
                                                            "lost"};
 template <>
@@ -81,6 +83,7 @@ void Fields(A& a, In<A, sched::RequestSpec>& spec) {
   a("bundles", spec.bundles, 1);
   a("priority", spec.priority);
   a("fail_if_infeasible", spec.fail_if_infeasible);
+  a("placement", spec.placement);
   a("affinity", spec.affinity);
   a("avoid", spec.avoid);
   a("tenant", spec.tenant);
@@ -188,18 +191,28 @@ void Fields(A& a, In<A, sched::SnapshotHold>& hold) {
 template <typename A>
 void Fields(A& a, In<A, sched::SchedulerConfig>& config) {
   a("waiting_requests_max", config.waiting_requests_max, int64_t{2'000'000});
+  a("waiting_per_tenant_max", config.waiting_per_tenant_max, int64_t{1'000'000});
   a("start", config.start, absl::InfinitePast());
   a("infeasible_grace", config.infeasible_grace);
   a("adoption_timeout", config.adoption_timeout, absl::Seconds(30));
   a("hierarchy", config.hierarchy, sched::DefaultHierarchy());
   a("overtaken_max", config.overtaken_max, int64_t{64});
   a("reservation_after", config.reservation_after, absl::Minutes(1));
+  a("placement", config.placement);
   a("avoid_for", config.avoid_for, absl::Seconds(10));
+  a("quarantine_grace", config.quarantine_grace, absl::Seconds(30));
   a("lost_nodes_kept", config.lost_nodes_kept, 100);
   a("idle_classes_kept", config.idle_classes_kept, 256);
   a("decisions_kept", config.decisions_kept, 4096);
   a("decision_detail", config.decision_detail);
   a("sharing", config.sharing);
+}
+
+template <typename A>
+void Fields(A& a, In<A, sched::QuarantineView>& out) {
+  a("gpu", out.device);
+  a("reason", out.reason);
+  a("leave_by", out.leave_by, absl::UnixEpoch());
 }
 
 template <typename A>
@@ -211,6 +224,9 @@ void Fields(A& a, In<A, sched::SnapshotNode>& node) {
   a("reachable", node.reachable, true);
   a("draining", node.draining);
   a("deadline", node.deadline);
+  a("drain_reason", node.drain_reason);
+  a("said_empty", node.said_empty);
+  a("quarantined", node.quarantined);
 }
 
 template <typename A>
@@ -222,6 +238,9 @@ void Fields(A& a, In<A, sched::NodeView>& lost) {
   a("total", lost.total);
   a("used", lost.used);
   a("deadline", lost.deadline);
+  a("drain_reason", lost.drain_reason);
+  a("empty", lost.empty, true);
+  a("quarantined", lost.quarantined);
 }
 
 template <typename A>
@@ -277,6 +296,17 @@ void Fields(A& a, In<A, sched::SnapshotLeaving>& leaving) {
 }
 
 template <typename A>
+void Fields(A& a, In<A, sched::SnapshotDemand>& demand) {
+  a.Amount("gpus", demand.gpus);
+  a.Amount("cpus", demand.cpus);
+  a("kinds", demand.kinds);
+  a("count", demand.count);
+  a("memory_mib", demand.memory_mib);
+  a("typical_count", demand.typical_count);
+  a("typical_memory_mib", demand.typical_memory_mib);
+}
+
+template <typename A>
 void Fields(A& a, In<A, sched::Snapshot>& snapshot) {
   a("config", snapshot.config);
   a("now", snapshot.now, absl::UnixEpoch());
@@ -292,6 +322,7 @@ void Fields(A& a, In<A, sched::Snapshot>& snapshot) {
   a("quotas", snapshot.quotas);
   a("holds", snapshot.holds);
   a("reservation", snapshot.reservation);
+  a("demand", snapshot.demand);
 }
 
 template <typename A>
@@ -320,12 +351,28 @@ void Fields(A& a, In<A, sched::HeldLease>& held) {
   a("level", held.level);
 }
 template <typename A>
+void Fields(A& a, In<A, sched::NodeDraining>& event) {
+  a("node", event.node);
+  a("deadline", event.deadline);
+  a("reason", event.reason);
+  a("draining", event.draining, true);
+}
+template <typename A>
+void Fields(A& a, In<A, sched::DeviceHealth>& event) {
+  a("node", event.node);
+  a("gpu", event.device);
+  a("healthy", event.healthy);
+  a("reason", event.reason);
+}
+template <typename A>
 void Fields(A& a, In<A, sched::NodeJoined>& event) {
   a("node", event.node);
   a("name", event.name);
   a("labels", event.labels);
   a("total", event.total);
   a("held", event.held);
+  a("drain", event.drain);
+  a("unhealthy", event.unhealthy);
 }
 template <typename A>
 void Fields(A& a, In<A, sched::NodeChanged>& event) {
@@ -336,11 +383,6 @@ template <typename A>
 void Fields(A& a, In<A, sched::NodeReachable>& event) {
   a("node", event.node);
   a("reachable", event.reachable, true);
-}
-template <typename A>
-void Fields(A& a, In<A, sched::NodeDraining>& event) {
-  a("node", event.node);
-  a("deadline", event.deadline);
 }
 template <typename A>
 void Fields(A& a, In<A, sched::NodeLost>& event) {
@@ -385,6 +427,7 @@ void Kinds(A& a, In<A, decltype(sched::Event::what)>& what) {
   a.template Kind<sched::NodeChanged>("change", what);
   a.template Kind<sched::NodeReachable>("reachable", what);
   a.template Kind<sched::NodeDraining>("drain", what);
+  a.template Kind<sched::DeviceHealth>("health", what);
   a.template Kind<sched::NodeLost>("lost", what);
   a.template Kind<sched::Requested>("request", what);
   a.template Kind<sched::RequestCancelled>("cancel", what);

@@ -26,8 +26,8 @@ absl::Status Bad(absl::string_view field, int64_t value, absl::string_view allow
 
 using NamedAmounts = google::protobuf::RepeatedPtrField<v1::NamedAmount>;
 
-absl::StatusOr<absl::btree_map<std::string, int64_t>> CustomFromProto(const NamedAmounts& amounts) {
-  absl::btree_map<std::string, int64_t> custom;
+absl::StatusOr<sched::CustomAmounts> CustomFromProto(const NamedAmounts& amounts) {
+  sched::CustomAmounts custom;
   for (const v1::NamedAmount& amount : amounts) {
     if (!custom.emplace(amount.name(), amount.amount()).second) {
       return absl::InvalidArgumentError(
@@ -264,6 +264,10 @@ absl::StatusOr<sched::RequestSpec> FromProto(const v1::RequestSpec& proto, std::
     spec.expected_duration = absl::Nanoseconds(proto.expected_duration_ns());
   }
   spec.preemptible = !proto.not_preemptible();
+  if (!proto.placement().empty()) {
+    MUSTER_ASSIGN_OR_RETURN(spec.placement, sched::ParsePlacementPolicy(proto.placement()));
+  }
+  spec.avoid.assign(proto.avoid().begin(), proto.avoid().end());
   MUSTER_RETURN_IF_ERROR(sched::Validate(spec));
   return spec;
 }
@@ -289,6 +293,8 @@ v1::RequestSpec ToProto(const sched::RequestSpec& spec) {
     proto.set_expected_duration_ns(absl::ToInt64Nanoseconds(spec.expected_duration));
   }
   proto.set_not_preemptible(!spec.preemptible);
+  if (spec.placement) proto.set_placement(sched::ToString(*spec.placement));
+  for (const std::string& node : spec.avoid) proto.add_avoid(ToUtf8(node));
   return proto;
 }
 

@@ -500,6 +500,17 @@ absl::StatusOr<v1::DecisionsReply> HeadClient::GetDecisions(uint64_t number,
   return reply;
 }
 
+absl::StatusOr<v1::ControlNodeReply> HeadClient::ControlNode(v1::ControlNodeRequest request,
+                                                             absl::Duration timeout) {
+  *request.mutable_protocol() = OurProtocol();
+  v1::ControlNodeReply reply;
+  MUSTER_RETURN_IF_ERROR(impl_->Call(Impl::Question(timeout), [&](auto& stub, auto& context) {
+    return stub.ControlNode(&context, request, &reply);
+  }));
+  MUSTER_RETURN_IF_ERROR(FromProto(reply.refused()));
+  return reply;
+}
+
 absl::StatusOr<std::string> HeadClient::GetSnapshot(absl::Duration timeout) {
   v1::SnapshotRequest request;
   *request.mutable_protocol() = OurProtocol();

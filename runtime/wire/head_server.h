@@ -39,6 +39,8 @@ class HeadListener {
                            std::function<void(v1::DecisionsReply)> reply) = 0;
   virtual void OnSnapshot(v1::SnapshotRequest request,
                           std::function<void(v1::SnapshotReply)> reply) = 0;
+  virtual void OnControl(v1::ControlNodeRequest request,
+                         std::function<void(v1::ControlNodeReply)> reply) = 0;
   virtual void OnStop(v1::StopRequest request, std::function<void(v1::StopReply)> reply) = 0;
 };
 

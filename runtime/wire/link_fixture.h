@@ -94,6 +94,12 @@ struct RecordingListener : HeadListener {
     answer.set_json(std::string(snapshot_bytes, 'x'));
     reply(answer);
   }
+  void OnControl(v1::ControlNodeRequest request,
+                 std::function<void(v1::ControlNodeReply)> reply) override {
+    v1::ControlNodeReply answer;
+    answer.mutable_node()->set_id(request.node());
+    reply(answer);
+  }
   void OnStop(v1::StopRequest, std::function<void(v1::StopReply)> reply) override {
     on_stop(std::move(reply));
   }

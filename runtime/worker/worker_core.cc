@@ -70,6 +70,17 @@ void WorkerCore::SendHello() {
   hello = config_.hello;
   hello.set_worker(config_.worker);
   hello.set_joined_head(joined_head_);
+  *hello.mutable_condition() = condition_;
+  absl::Time drain_by = condition_deadline_;
+  if (draining_) {
+    hello.mutable_condition()->set_draining(true);
+    drain_by = std::min(drain_by, drain_deadline_);
+  }
+  hello.mutable_condition()->clear_deadline_in_ns();
+  if (drain_by != absl::InfiniteFuture()) {
+    hello.mutable_condition()->set_deadline_in_ns(
+        std::max(absl::ToInt64Nanoseconds(drain_by - now_), int64_t{1}));
+  }
   for (const v1::StartLease& order : reservations_) {  // Before what runs inside them.
     v1::HeldLease& held = *hello.add_held();
     *held.mutable_lease() = order.lease();
@@ -111,6 +122,12 @@ void WorkerCore::On(const FromHead& from) {
     case v1::ToWorker::kFlushLogs:
       actions_->push_back(
           Flush{from.message.flush_logs().driver(), from.message.flush_logs().sequence()});
+      break;
+    case v1::ToWorker::kCondition:
+      condition_ = from.message.condition();
+      condition_deadline_ = condition_.deadline_in_ns() > 0
+                                ? now_ + absl::Nanoseconds(condition_.deadline_in_ns())
+                                : absl::InfiniteFuture();
       break;
     case v1::ToWorker::kShutdown:
       leaving_ = true;

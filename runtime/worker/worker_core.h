@@ -198,6 +198,8 @@ class WorkerCore {
   bool draining_ = false;
   bool ended_ = false;
   absl::Time drain_deadline_ = absl::InfiniteFuture();
+  v1::NodeCondition condition_;  // As the head said it, for one that forgets.
+  absl::Time condition_deadline_ = absl::InfiniteFuture();
   absl::Time next_heartbeat_{};
   uint64_t last_executor_ = 0;
   uint64_t last_lease_ = 0;

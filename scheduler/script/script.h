@@ -8,7 +8,7 @@
 //   drain node=1 [deadline=30s]          from now
 //   lost node=1
 //   request id=1 [cpus= gpus= memory= resource.NAME= bundles= priority= on_infeasible=wait|fail
-//   name= owner= tenant= job= expected=5m preemptible=yes|no
+//   name= owner= tenant= job= expected=5m preemptible=yes|no placement=pack|best-fit|spread
 //   strategy=[same(rack), pack] inside=7|7/0
 //                 choices=[{key: text, ...} [cpus= gpus= memory= resource.NAME= after=
 //                 advance_on=a|b], ...]]
@@ -17,6 +17,8 @@
 //                          after= advance_on=], ...] priority= on_infeasible= name= owner=]
 //                                        a placement group; else= has its other shapes, and
 //                                        placed_shape=0 says that it was placed before a restart
+//   undrain node=2
+//   unhealthy node=1 gpu=0 [reason=xid_79]   and: healthy node=1 gpu=0
 //   finish id=1 [bundle=0]               and: block id=1 [bundle=0], unblock id=1 [bundle=0]
 //   cancel id=1
 //   explain id=1                         prints what `muster explain` does
@@ -31,7 +33,8 @@
 //   config [grace=5s adoption_timeout=30s waiting_max=10 decision_detail=all avoid_for=10s
 //           ordering=fair|fifo backfill=greedy|none|easy|conservative reservations_max=64
 //           duration_default=1h preemption=yes|no preemption_grace=30s time_slice=1h
-//           recall_grace=1m overtaken_max=64 reservation_after=1m]    before all others
+//           waiting_per_tenant_max=10 quarantine_grace=30s recall_grace=1m overtaken_max=64
+//           reservation_after=1m placement=pack|best-fit|spread]    before all others
 //   held id=1 [bundle=0 shape=0 choice=0 devices=[0] and as for request]   the next join brings
 //   this lease along
 //
@@ -63,6 +66,7 @@ struct ScriptAt {
 struct ScriptDrain {
   NodeId node{};
   std::optional<absl::Duration> deadline{};
+  std::string reason{};
 };
 struct ScriptExplain {
   RequestId request{};

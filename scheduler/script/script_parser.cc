@@ -18,7 +18,8 @@ namespace muster::sched {
 namespace {
 
 constexpr char kVerbs[] =
-    "at, join, change, unreachable, reachable, drain, lost, request, finish, block, unblock, "
+    "at, join, change, unreachable, reachable, drain, undrain, unhealthy, healthy, lost, request, "
+    "finish, block, unblock, "
     "cancel, explain, estimate, whatif, decision, status, config, held, tenant, quota, "
     "quota_removed";
 constexpr absl::string_view kResourcePrefix = "resource.";
@@ -263,6 +264,9 @@ absl::StatusOr<RequestSpec> ParseSpec(const ScriptFields& fields) {
   MUSTER_ASSIGN_OR_RETURN(spec.expected_duration,
                           fields.Duration("expected", spec.expected_duration));
   MUSTER_ASSIGN_OR_RETURN(spec.preemptible, ParseYesNo(fields, "preemptible", true));
+  if (fields.Has("placement")) {
+    MUSTER_ASSIGN_OR_RETURN(spec.placement, ParsePlacementPolicy(fields.Text("placement")));
+  }
   spec.name = std::string(fields.Text("name"));
   spec.owner = std::string(fields.Text("owner"));
   MUSTER_RETURN_IF_ERROR(Validate(spec));
@@ -272,9 +276,10 @@ absl::StatusOr<RequestSpec> ParseSpec(const ScriptFields& fields) {
 // --- Statements ---
 
 constexpr absl::string_view kSpecFields[] = {
-    "cpus",   "gpus",    "memory",        "resource.*",  "bundles",  "priority",      "name",
-    "owner",  "choices", "on_infeasible", "id",          "affinity", "soft_affinity", "avoid",
-    "tenant", "job",     "expected",      "preemptible", "strategy", "else",          "inside"};
+    "cpus",          "gpus",  "memory",  "resource.*",    "bundles",  "priority",
+    "name",          "owner", "choices", "on_infeasible", "id",       "affinity",
+    "soft_affinity", "avoid", "tenant",  "job",           "expected", "preemptible",
+    "strategy",      "else",  "inside",  "placement"};
 
 std::vector<absl::string_view> SpecFieldsAnd(const std::vector<absl::string_view>& more) {
   std::vector<absl::string_view> all(std::begin(kSpecFields), std::end(kSpecFields));
@@ -397,23 +402,31 @@ class ScriptParser {
     if (!script_.statements.empty()) {
       return absl::InvalidArgumentError("config stands before all other statements");
     }
-    MUSTER_RETURN_IF_ERROR(fields.Allow(
-        {"grace", "adoption_timeout", "waiting_max", "avoid_for", "decision_detail", "ordering",
-         "backfill", "reservations_max", "duration_default", "preemption", "preemption_grace",
-         "time_slice", "recall_grace", "overtaken_max", "reservation_after"}));
+    MUSTER_RETURN_IF_ERROR(
+        fields.Allow({"grace", "adoption_timeout", "waiting_max", "waiting_per_tenant_max",
+                      "avoid_for", "decision_detail", "ordering", "backfill", "reservations_max",
+                      "duration_default", "preemption", "preemption_grace", "time_slice",
+                      "recall_grace", "overtaken_max", "reservation_after", "quarantine_grace", "placement"}));
     SchedulerConfig& config = script_.config;
     if (fields.Has("decision_detail")) {
       MUSTER_ASSIGN_OR_RETURN(config.decision_detail,
                               ParseDecisionDetail(fields.Text("decision_detail")));
+    }
+    if (fields.Has("placement")) {
+      MUSTER_ASSIGN_OR_RETURN(config.placement, ParsePlacementPolicy(fields.Text("placement")));
     }
     MUSTER_RETURN_IF_ERROR(ParseSharing(fields, config.sharing));
     MUSTER_ASSIGN_OR_RETURN(config.infeasible_grace,
                             fields.Duration("grace", config.infeasible_grace));
     MUSTER_ASSIGN_OR_RETURN(config.adoption_timeout,
                             fields.Duration("adoption_timeout", config.adoption_timeout));
+    MUSTER_ASSIGN_OR_RETURN(config.quarantine_grace,
+                            fields.Duration("quarantine_grace", config.quarantine_grace));
     MUSTER_ASSIGN_OR_RETURN(config.avoid_for, fields.Duration("avoid_for", config.avoid_for));
     MUSTER_ASSIGN_OR_RETURN(config.waiting_requests_max,
                             fields.Int("waiting_max", 2'000'000, 0, 2'000'000));
+    MUSTER_ASSIGN_OR_RETURN(config.waiting_per_tenant_max,
+                            fields.Int("waiting_per_tenant_max", 1'000'000, 0, 2'000'000));
     MUSTER_ASSIGN_OR_RETURN(config.overtaken_max, fields.Int("overtaken_max", 64, 0, 1'000'000));
     MUSTER_ASSIGN_OR_RETURN(config.reservation_after,
                             fields.Duration("reservation_after", config.reservation_after));
@@ -540,7 +553,8 @@ class ScriptParser {
   absl::Status ParseNodeStatement(absl::string_view verb, const ScriptFields& fields,
                                   ScriptStatement& statement) {
     if (verb == "join") {
-      MUSTER_ASSIGN_OR_RETURN(NodeJoined join, ParseJoin(fields));
+      MUSTER_ASSIGN_OR_RETURN(NodeJoined join, ParseJoin(fields, {"drain", "unhealthy"}));
+      MUSTER_RETURN_IF_ERROR(ParseCondition(fields, join));
       for (HeldLease& held : held_) held.placement.node = join.node;
       join.held = std::exchange(held_, {});
       statement.what = std::move(join);
@@ -555,13 +569,28 @@ class ScriptParser {
       return absl::OkStatus();
     }
     if (verb == "drain") {
-      MUSTER_RETURN_IF_ERROR(fields.Allow({"node", "deadline"}));
+      MUSTER_RETURN_IF_ERROR(fields.Allow({"node", "deadline", "reason"}));
       MUSTER_ASSIGN_OR_RETURN(node.value, fields.Id("node"));
-      ScriptDrain drain{.node = node};
+      ScriptDrain drain{.node = node, .reason = std::string(fields.Text("reason"))};
       if (fields.Has("deadline")) {
         MUSTER_ASSIGN_OR_RETURN(drain.deadline, fields.Duration("deadline", {}));
       }
       statement.what = drain;
+      return absl::OkStatus();
+    }
+    if (verb == "healthy" || verb == "unhealthy") {
+      MUSTER_RETURN_IF_ERROR(fields.Allow({"node", "gpu", "reason"}));
+      MUSTER_ASSIGN_OR_RETURN(node.value, fields.Id("node"));
+      DeviceHealth health{
+          .node = node, .healthy = verb == "healthy", .reason = std::string(fields.Text("reason"))};
+      MUSTER_ASSIGN_OR_RETURN(health.device, fields.Int("gpu", 0, 0, kGpuDevicesMax - 1));
+      statement.what = std::move(health);
+      return absl::OkStatus();
+    }
+    if (verb == "undrain") {
+      MUSTER_RETURN_IF_ERROR(fields.Allow({"node"}));
+      MUSTER_ASSIGN_OR_RETURN(node.value, fields.Id("node"));
+      statement.what = NodeDraining{.node = node, .draining = false};
       return absl::OkStatus();
     }
     if (verb == "lost" || verb == "reachable" || verb == "unreachable") {
@@ -576,6 +605,28 @@ class ScriptParser {
     }
     return absl::InvalidArgumentError(absl::StrCat(
         "\"", absl::Utf8SafeCHexEscape(verb.substr(0, 80)), "\" is unknown; allowed: ", kVerbs));
+  }
+
+  // Of a node that joins: drain=yes or drain=30s, unhealthy=[0,1].
+  absl::Status ParseCondition(const ScriptFields& fields, NodeJoined& join) const {
+    if (fields.Has("drain")) {
+      join.drain = NodeDraining{.node = join.node};
+      if (fields.Text("drain") != "yes") {
+        MUSTER_ASSIGN_OR_RETURN(const absl::Duration left, fields.Duration("drain", {}));
+        join.drain->deadline = ScriptStart() + at_ + left;
+      }
+    }
+    if (!fields.Has("unhealthy")) return absl::OkStatus();
+    MUSTER_ASSIGN_OR_RETURN(const absl::string_view inside,
+                            Inside(fields.Text("unhealthy"), '[', ']'));
+    for (const absl::string_view text : absl::StrSplit(inside, ',')) {
+      DeviceHealth health{.node = join.node, .healthy = false};
+      if (!absl::SimpleAtoi(text, &health.device)) {
+        return absl::InvalidArgumentError("unhealthy: allowed: [0,1]");
+      }
+      join.unhealthy.push_back(health);
+    }
+    return absl::OkStatus();
   }
 
   static constexpr absl::Duration kEnd = absl::Hours(100'000);

@@ -64,7 +64,7 @@ class ScriptRunner {
   }
 
   void Do(const ScriptDrain& drain) {
-    NodeDraining event{.node = drain.node};
+    NodeDraining event{.node = drain.node, .reason = drain.reason};
     if (drain.deadline) event.deadline = now_ + *drain.deadline;
     Step(event);
   }
@@ -88,10 +88,26 @@ class ScriptRunner {
     Print(view ? ToText(*view, now_) : "nothing is known");
   }
 
+  // "; until 1m0s: kernel update; empty; GPU 0 in quarantine: xid 79"
+  std::string ConditionText(const NodeView& node) const {
+    std::string text;
+    if (node.state == NodeState::kDraining) {
+      if (node.deadline)
+        absl::StrAppend(&text, "; ", ShortDuration(*node.deadline - now_), " left");
+      if (!node.drain_reason.empty()) absl::StrAppend(&text, "; ", node.drain_reason);
+      if (node.empty) absl::StrAppend(&text, "; empty");
+    }
+    for (const QuarantineView& out : node.quarantined) {
+      absl::StrAppend(&text, "; GPU ", out.device, " in quarantine", out.reason.empty() ? "" : ": ",
+                      out.reason);
+    }
+    return text;
+  }
+
   void Do(const ScriptStatus&) {
     for (const NodeView& node : scheduler_->Nodes()) {
       Print(absl::StrCat("node ", node.name, " ", ToString(node.state), ": uses ",
-                         ToText(node.used), " of ", ToText(node.total)));
+                         ToText(node.used), " of ", ToText(node.total), ConditionText(node)));
     }
     const std::vector<TenantView> tenants = scheduler_->TenantViews();
     for (const TenantView& tenant : tenants) {

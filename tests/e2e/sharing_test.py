@@ -101,12 +101,16 @@ class UsageTest(unittest.TestCase):
             ("--quota=q:gpus=-1", "--quota: "),
             ("--quota=q:zone=a", "--quota: quota q: 0 limits"),
             ("--preemption=maybe", "--preemption=maybe: must be on or off"),
+            ("--topology=a b", "--topology: "),
+            ("--overtaken-max=-1", "--overtaken-max=-1: must be a whole number from 0 to 1000000"),
+            ("--reservation-after=soon", "--reservation-after=soon: must be a duration"),
         ):
-            done = subprocess.run(
-                [BIN / "muster", "head", "--port=0", option], capture_output=True, text=True, timeout=PATIENCE
-            )
-            self.assertEqual(done.returncode, 2, done.stderr)
-            self.assertIn(said, done.stderr)
+            for command in ("head", "up"):
+                done = subprocess.run(
+                    [BIN / "muster", command, "--port=0", option], capture_output=True, text=True, timeout=PATIENCE
+                )
+                self.assertEqual(done.returncode, 2, done.stderr)
+                self.assertIn(said, done.stderr)
 
 
 if __name__ == "__main__":

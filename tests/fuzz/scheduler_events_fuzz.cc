@@ -75,6 +75,7 @@ RequestSpec SomeSpec(Bytes& bytes) {
   }
   spec.bundles = bytes.Of<int>({1, 1, 1, 2, 5});
   spec.priority = bytes.Of<int>({0, 0, 1, -3});
+  if (bytes.Below(3) == 0) spec.placement = static_cast<PlacementPolicy>(bytes.Below(3));
   spec.fail_if_infeasible = bytes.Below(4) == 3;
   spec.name = absl::StrCat(bytes.Below(3));
   return spec;
@@ -111,8 +112,16 @@ decltype(Event::what) SomeEvent(Bytes& bytes) {
       return NodeChanged{.node = node, .labels = SomeLabels(bytes)};
     case 2:
       return NodeReachable{.node = node, .reachable = bytes.Below(2) == 1};
-    case 3:
-      return NodeDraining{.node = node};
+    case 3: {
+      NodeDraining drain{.node = node, .draining = bytes.Below(3) > 0};
+      if (bytes.Below(2) == 1) {
+        drain.deadline = absl::UnixEpoch() + absl::Seconds(int64_t{bytes.Below(60)});
+      }
+      if (bytes.Below(2) == 1) return drain;
+      return DeviceHealth{.node = node,
+                          .device = static_cast<int>(bytes.Below(5)) - 1,
+                          .healthy = bytes.Below(2) == 1};
+    }
     case 4:
       return NodeLost{.node = node};
     case 5:
@@ -135,6 +144,7 @@ void Drive(Bytes bytes) {
   config.waiting_requests_max = bytes.Of<int>({1000, 3});
   config.infeasible_grace = absl::Seconds(bytes.Of<int>({0, 5}));
   config.idle_classes_kept = bytes.Below(3);
+  config.placement = static_cast<PlacementPolicy>(bytes.Below(3));
   Scheduler scheduler(config);
   Scheduler twin(config);
   absl::Time now = config.start;

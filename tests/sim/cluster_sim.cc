@@ -53,12 +53,21 @@ void ClusterSim::Liveness() {
 
 size_t ClusterSim::Unfinished() const {
   size_t unfinished = 0;
-  for (const auto& [id, driver] : drivers_) unfinished += driver->core->unfinished();
+  for (const auto& [id, driver] : drivers_) {
+    unfinished += driver->core->unfinished();
+    for (const auto& group : driver->groups) unfinished += group->over ? 0 : 1;
+  }
   return unfinished;
 }
 
 void ClusterSim::FailUnfinished() {
   for (const auto& [id, driver] : drivers_) {
+    for (const auto& group : driver->groups) {
+      if (group->over) continue;
+      checker_.Fail(absl::StrCat("driver ", id, "'s placement group ", group->request,
+                                 group->placed ? " does not end " : " is not placed ",
+                                 absl::FormatDuration(kDrainWithin), " after all was healed"));
+    }
     if (driver->core->unfinished() == 0) continue;
     std::string open;
     for (const auto& [number, task] : driver->tasks) {

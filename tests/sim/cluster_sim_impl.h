@@ -20,6 +20,7 @@
 #include "runtime/head/head_core.h"
 #include "runtime/wire/protocol.h"
 #include "runtime/worker/worker_core.h"
+#include "scheduler/snapshot.h"
 #include "tests/sim/checker.h"
 #include "tests/sim/cluster_sim.h"
 #include "tests/sim/prng.h"
@@ -66,6 +67,15 @@ struct DataLink {
   Pipe to_driver;
 };
 
+// A placement group that a driver made.
+struct SimGroup {
+  uint64_t request = 0;
+  std::vector<client::ClassNumber> inside;  // The classes of what runs in it.
+  bool placed = false;                      // It was, at least once.
+  bool removed = false;
+  bool over = false;
+};
+
 struct DriverProcess {
   uint64_t id = 0;
   std::unique_ptr<client::DriverCore> core;
@@ -77,6 +87,7 @@ struct DriverProcess {
   absl::btree_map<uint64_t, std::shared_ptr<SimTask>> tasks;
   std::vector<std::pair<client::ClassNumber, DrawnSpec>> classes;
   std::vector<std::shared_ptr<const std::string>> values;  // Results, by task.
+  std::vector<std::shared_ptr<SimGroup>> groups;
   uint64_t last_task = 0;
   bool dead = false;
   // Of a driver inside an executor: the task that waits for its children.
@@ -118,6 +129,7 @@ class ClusterSim {
   ClusterSim(uint64_t seed, const SimOptions& options)
       : options_(options), prng_(seed), plan_(DrawPlan(prng_)), network_(clock_, prng_) {
     network_.delay_max = plan_.delay_max;
+    plan_.placement_groups = plan_.placement_groups && options.placement_groups;
   }
   ClusterSim(const ClusterSim&) = delete;
   ClusterSim& operator=(const ClusterSim&) = delete;
@@ -370,6 +382,11 @@ class ClusterSim {
 
   void CancelNowhere();
 
+  void MakeGroup(const std::shared_ptr<DriverProcess>& driver);
+  void RemoveWhenPlaced(const std::shared_ptr<DriverProcess>& driver,
+                        const std::shared_ptr<SimGroup>& group);
+  void CheckGroups(const sched::Snapshot& snapshot);
+
   using DriverPtr = std::shared_ptr<DriverProcess>;
   template <typename What>
   void Step(const DriverPtr& driver, What what, const char* note) {
@@ -398,7 +415,7 @@ class ClusterSim {
   void Do(const DriverPtr& driver, const client::Print& print, Broke&);
   void Do(const DriverPtr&, const client::Output&, Broke&) {}
   void Do(const DriverPtr&, const client::Upload&, Broke&) {}
-  void Do(const DriverPtr&, const client::GroupChanged&, Broke&) {}  // No group is made here.
+  void Do(const DriverPtr& driver, const client::GroupChanged& changed, Broke&);
   void Do(const DriverPtr& driver, const client::Refused& refused, Broke&);
   void Do(const DriverPtr&, const client::Flushed&, Broke&) {}
   void Do(const DriverPtr&, const client::StoreAnswer&, Broke&) {}
@@ -413,6 +430,8 @@ class ClusterSim {
 
   void ScheduleFault();
 
+  bool Control(const WorkerPtr& worker, v1::ControlNodeRequest request);
+  void UndoControl(const WorkerPtr& worker);
   void Fault(uint64_t which);
 
   const SimOptions options_;
@@ -434,6 +453,7 @@ class ClusterSim {
   int open_questions_ = 0;
   std::shared_ptr<HeadProcess> head_;
   uint64_t head_steps_ = 0;
+  absl::Time head_knows_at_ = absl::InfinitePast();  // From then on no lease may still come back.
   absl::btree_map<uint64_t, WorkerPtr> workers_;
   absl::btree_map<uint64_t, DriverPtr> drivers_;
   absl::btree_map<uint64_t, std::shared_ptr<DataLink>> data_;

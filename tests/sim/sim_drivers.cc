@@ -56,7 +56,66 @@ void ClusterSim::StartDriver(int tasks, absl::Duration within) {
   }
 }
 
+// It stays until it was placed and somewhat longer, or, of some, is removed while it waits.
+void ClusterSim::MakeGroup(const std::shared_ptr<DriverProcess>& driver) {
+  auto group = std::make_shared<SimGroup>();
+  group->request = driver->core->NewRequest();
+  client::CreateGroup create;
+  create.group = ++driver->last_task;
+  driver->values.resize(driver->last_task + 1);
+  auto task = std::make_shared<SimTask>();  // Keeps the numbers of tasks without a gap.
+  task->driver = driver->id;
+  task->number = driver->last_task;
+  task->completions = 1;
+  task->may_fail = true;
+  task->status = absl::CancelledError("a placement group has no result");
+  driver->tasks.emplace(driver->last_task, task);
+  create.request = group->request;
+  create.spec = DrawPlacementGroup(prng_);
+  create.cookie = group;
+  const int bundles = create.spec.shapes(0).bundles_size();  // At least so many.
+  for (const int bundle : {-1, 0, bundles - 1}) {
+    group->inside.push_back(driver->core->AddClass(InsideSpec(group->request, bundle)));
+  }
+  driver->groups.push_back(group);
+  Step(driver, std::move(create), "create group");
+  const bool patient = prng_.Percent(80);
+  clock_.After(prng_.Between(absl::ZeroDuration(), absl::Seconds(3)),
+               [this, driver, group, patient] {
+                 if (!patient) group->placed = true;
+                 RemoveWhenPlaced(driver, group);
+               });
+}
+
+void ClusterSim::RemoveWhenPlaced(const std::shared_ptr<DriverProcess>& driver,
+                                  const std::shared_ptr<SimGroup>& group) {
+  if (driver->dead || group->over) return;
+  if (!group->placed) {
+    clock_.After(prng_.Between(absl::Milliseconds(10), absl::Seconds(1)),
+                 [this, driver, group] { RemoveWhenPlaced(driver, group); });
+    return;
+  }
+  group->removed = true;
+  Step(driver, client::RemoveGroup{group->request}, "remove group");
+}
+
+void ClusterSim::Do(const DriverPtr& driver, const client::GroupChanged& changed, Broke&) {
+  const auto group = std::static_pointer_cast<SimGroup>(changed.cookie);
+  Note("driver", driver->id, "group",
+       absl::StrCat(group->request, changed.placed ? " placed" : "", " ",
+                    changed.status.ToString()));
+  group->placed = group->placed || changed.placed;
+  if (group->over) checker_.Fail("a placement group that is over changes");
+  if (changed.status.ok()) return;
+  group->over = true;
+  if (!group->removed && !plan_.any_fault()) {
+    checker_.Fail(
+        absl::StrCat("a placement group ended without any fault: ", changed.status.ToString()));
+  }
+}
+
 void ClusterSim::SubmitDrawn(const std::shared_ptr<DriverProcess>& driver) {
+  if (plan_.placement_groups && prng_.Percent(8)) MakeGroup(driver);
   auto task = std::make_shared<SimTask>();
   const bool group = prng_.Percent(8);
   DrawnSpec drawn;
@@ -73,6 +132,12 @@ void ClusterSim::SubmitDrawn(const std::shared_ptr<DriverProcess>& driver) {
     const auto& [number, spec] = driver->classes[prng_.Below(driver->classes.size())];
     task_class = number;
     drawn = spec;
+    if (!driver->groups.empty() && prng_.Percent(40)) {  // In the last, or where that is over, not.
+      const SimGroup& last = *driver->groups.back();
+      task_class = last.inside[prng_.Below(last.inside.size())];
+      drawn = DrawnSpec{InsideSpec(last.request, -1), false};
+      task->may_fail = true;  // The group may be removed before.
+    }
   }
   task->class_name = drawn.spec.name();
   task->max_retries = prng_.Percent(10) ? -1 : static_cast<int>(prng_.Between(0, 3));
@@ -82,8 +147,8 @@ void ClusterSim::SubmitDrawn(const std::shared_ptr<DriverProcess>& driver) {
                            : prng_.Between(absl::Milliseconds(200), absl::Seconds(4));
   task->fails = prng_.Percent(8);
   task->cooperates = prng_.Percent(50);
-  task->may_fail = task->fails || drawn.nowhere || drawn.spec.fail_if_infeasible() ||
-                   plan_.queued_tasks_max < 1000;
+  task->may_fail = task->may_fail || task->fails || drawn.nowhere ||
+                   drawn.spec.fail_if_infeasible() || plan_.queued_tasks_max < 1000;
   if (prng_.Percent(8)) {
     task->timeout = prng_.Between(absl::Milliseconds(1), absl::Seconds(3));
     task->may_fail = true;

@@ -13,7 +13,7 @@ void ClusterSim::ScheduleFault() {
     if (healed_) return;
     ScheduleFault();
     ++faults_;
-    Fault(prng_.Below(9));
+    Fault(prng_.Below(10));
   });
 }
 
@@ -56,7 +56,45 @@ void ClusterSim::Fault(uint64_t which) {
     EndExecutor(Pick(worker->executors), "killed by signal 11 (segmentation fault)");
   } else if (which == 8 && plan_.head_crash && head_ != nullptr && prng_.Percent(50)) {
     CrashHead();
+  } else if (which == 9 && plan_.operators && !workers_.empty()) {
+    const WorkerPtr worker = Pick(workers_);
+    v1::ControlNodeRequest request;
+    if (prng_.Percent(50)) {
+      request.mutable_drain()->set_draining(true);
+      if (prng_.Percent(70)) {
+        request.mutable_drain()->set_deadline_in_ns(
+            absl::ToInt64Nanoseconds(prng_.Between(absl::ZeroDuration(), absl::Seconds(3))));
+      }
+    } else {
+      request.mutable_health()->set_gpu(static_cast<uint32_t>(prng_.Below(2)));
+    }
+    Control(worker, request);
+    clock_.After(prng_.Between(absl::Milliseconds(100), absl::Seconds(5)),
+                 [this, worker] { UndoControl(worker); });
   }
+}
+
+// Whatever the head knows of the node now. False: it does not know it.
+bool ClusterSim::Control(const WorkerPtr& worker, v1::ControlNodeRequest request) {
+  request.set_node(worker->core->node_name());
+  if (head_ == nullptr || !head_->core->CheckControl(request).ok()) return false;
+  StepHead(head::NodeControl{request}, "operator");
+  return true;
+}
+
+// Until all of it is taken back, or the worker is gone for good.
+void ClusterSim::UndoControl(const WorkerPtr& worker) {
+  if (worker->dead) return;
+  v1::ControlNodeRequest undrain;
+  undrain.mutable_drain()->set_draining(false);
+  const bool done = Control(worker, undrain) || worker->draining;
+  for (uint32_t gpu = 0; gpu < 2; ++gpu) {
+    v1::ControlNodeRequest healthy;
+    healthy.mutable_health()->set_gpu(gpu);
+    healthy.mutable_health()->set_healthy(true);
+    Control(worker, healthy);
+  }
+  if (!done) clock_.After(absl::Seconds(1), [this, worker] { UndoControl(worker); });
 }
 
 }  // namespace muster::sim

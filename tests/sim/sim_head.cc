@@ -18,6 +18,16 @@ void ClusterSim::StartHead() {
   config.start = clock_.now();
   config.node_timeout = plan_.node_timeout;
   config.sharing = plan_.sharing;
+  config.placement = plan_.placement;
+  config.overtaken_max = plan_.overtaken_max;
+  config.reservation_after = plan_.reservation_after;
+  for (const std::string& quota : plan_.quotas) {
+    config.quotas.push_back(*sched::ParseQuota(quota));
+  }
+  // A restarted head waits that long for leases to come back with their nodes.
+  if (last_worker_ > 0) {
+    head_knows_at_ = clock_.now() + sched::SchedulerConfig{}.adoption_timeout + absl::Seconds(1);
+  }
   config.tenants.push_back({.tenant = "t1", .weight_milli = 2000});
   head_->core = std::make_unique<head::HeadCore>(config);
   open_questions_ = 0;
@@ -108,9 +118,15 @@ void ClusterSim::CheckSnapshot(const head::HeadCore& core) {
   }
   (*loaded)->CheckInvariants();
   file->snapshot = (*loaded)->TakeSnapshot();
-  if (ToJson(*file, snapshot::Style::kOneLine) != json) {
-    checker_.Fail(absl::StrCat("a loaded snapshot is another one: ", json));
+  const std::string again = ToJson(*file, snapshot::Style::kOneLine);
+  if (again != json) {
+    const size_t at = static_cast<size_t>(
+        std::mismatch(json.begin(), json.end(), again.begin(), again.end()).first - json.begin());
+    const size_t from = at < 200 ? 0 : at - 200;
+    checker_.Fail(absl::StrCat("a loaded snapshot is another one: ", again.substr(from, 400),
+                               " where it was ", json.substr(from, 400)));
   }
+  CheckGroups(file->snapshot);
   uint64_t before = 0;
   const v1::DecisionsReply last = core.Decisions(0, 100);
   for (const v1::Decision& decision : last.decisions()) {
@@ -118,6 +134,50 @@ void ClusterSim::CheckSnapshot(const head::HeadCore& core) {
       checker_.Fail("the last decisions are not in order");
     }
     before = decision.number();
+  }
+}
+
+// Placement groups, from what the scheduler says it knows: one that is placed has all its bundles,
+// at most one waits with a part of them, and what runs inside lies in a bundle of its group.
+void ClusterSim::CheckGroups(const sched::Snapshot& snapshot) {
+  using State = sched::SnapshotBundle::State;
+  absl::btree_map<RequestId, const sched::SnapshotRequest*> groups;
+  absl::btree_map<uint64_t, const sched::RequestSpec*> specs;
+  for (const sched::SnapshotClass& of : snapshot.classes) specs.emplace(of.id, &*of.spec);
+  int in_part = 0;
+  for (const sched::SnapshotRequest& request : snapshot.requests) {
+    if (!specs.at(request.of)->is_group()) continue;
+    groups.emplace(request.request, &request);
+    int running = 0;
+    int ended = 0;
+    int others = 0;  // On their way to come or to go.
+    for (const sched::SnapshotBundle& bundle : request.bundles) {
+      running += bundle.state == State::kRunning;
+      ended += bundle.state == State::kEnded;
+      others += bundle.state == State::kClosing || bundle.state == State::kMissing;
+    }
+    if (request.granted() && !request.broken && !request.closing && ended > 0) {
+      checker_.Fail(absl::StrCat("placement group ", request.request.ToString(), " has ", running,
+                                 " of its bundles, and waits for none"));
+    }
+    in_part += request.broken && running > 0 && others == 0;
+  }
+  if (in_part > 1 && clock_.now() >= head_knows_at_) {
+    checker_.Fail(absl::StrCat(in_part, " placement groups wait with a part of their bundles"));
+  }
+  for (const sched::SnapshotRequest& request : snapshot.requests) {
+    const std::optional<sched::InsideGroup>& inside = specs.at(request.of)->inside;
+    for (const sched::SnapshotBundle& bundle : request.bundles) {
+      if (!inside || bundle.state != State::kRunning) continue;
+      const auto group = groups.find(inside->group);
+      if (group == groups.end() || bundle.inside < 0 ||
+          static_cast<size_t>(bundle.inside) >= group->second->bundles.size() ||
+          group->second->bundles[static_cast<size_t>(bundle.inside)].placement.node !=
+              bundle.placement.node) {
+        checker_.Fail(absl::StrCat("request ", request.request.ToString(),
+                                   " runs outside its placement group"));
+      }
+    }
   }
 }
 

@@ -84,6 +84,7 @@ SimPlan DrawPlan(Prng& prng) {
   if (prng.Percent(10)) plan.queued_tasks_max = static_cast<size_t>(prng.Between(1, 20));
   plan.idle_executors_max = static_cast<int>(prng.Between(0, 4));
   plan.sharing.preemption = prng.Percent(50);
+  plan.placement = static_cast<sched::PlacementPolicy>(prng.Below(3));
   plan.sharing.preemption_grace = prng.Between(absl::ZeroDuration(), absl::Seconds(2));
   plan.sharing.ordering = prng.Percent(70) ? sched::Ordering::kFair : sched::Ordering::kFifo;
   if (prng.Percent(50)) plan.sharing.backfill = static_cast<sched::Backfill>(prng.Below(4));
@@ -94,6 +95,14 @@ SimPlan DrawPlan(Prng& prng) {
       plan.sharing.recall_grace = prng.Between(absl::ZeroDuration(), absl::Seconds(2));
     }
   }
+  plan.placement_groups = !plan.small && prng.Percent(50);
+  plan.overtaken_max = static_cast<int>(prng.Between(0, 20));
+  plan.reservation_after = prng.Between(absl::Milliseconds(100), absl::Seconds(10));
+  if (!plan.small && prng.Percent(30)) {
+    // Wide enough for whatever is asked for by itself, and narrow enough to be reached.
+    plan.quotas.push_back("gpus:tenant=t1,gpus=4,ray.io/accelerator-type=H100");
+    if (prng.Percent(50)) plan.quotas.push_back("cpus:cpus=12");
+  }
   if (prng.Percent(10)) return plan;  // Without any fault everything must end well.
   plan.link_loss = prng.Percent(60);
   plan.delay_spikes = prng.Percent(40);
@@ -102,6 +111,7 @@ SimPlan DrawPlan(Prng& prng) {
   plan.worker_crash = prng.Percent(50);
   plan.worker_freeze = prng.Percent(50);
   plan.worker_drain = prng.Percent(30);
+  plan.operators = prng.Percent(30);
   plan.executor_crash = prng.Percent(60);
   plan.head_crash = prng.Percent(50);
   plan.start_failure = prng.Percent(30);
@@ -115,14 +125,17 @@ std::string SimPlan::ToString() const {
       absl::FormatDuration(load_time), ", delay up to ", absl::FormatDuration(delay_max),
       ", requests_max ", requests_max, ", tasks_per_push_max ", tasks_per_push_max,
       ", queued_tasks_max ", queued_tasks_max, ", ", sched::ToString(sharing.ordering), ", ",
-      sched::ToString(sharing.backfill), sharing.preemption ? ", preemption" : "",
-      sharing.time_slice != absl::InfiniteDuration() ? ", time slices" : "", "; faults:");
+      sched::ToString(sharing.backfill), ", ", sched::ToString(placement),
+      sharing.preemption ? ", preemption" : "",
+      sharing.time_slice != absl::InfiniteDuration() ? ", time slices" : "",
+      placement_groups ? ", placement groups" : "", quotas.empty() ? "" : ", quotas", "; faults:");
   const std::pair<bool, const char*> faults[] = {
-      {link_loss, "link_loss"},       {delay_spikes, "delay_spikes"},
-      {data_loss, "data_loss"},       {driver_crash, "driver_crash"},
-      {worker_crash, "worker_crash"}, {worker_freeze, "worker_freeze"},
-      {worker_drain, "worker_drain"}, {executor_crash, "executor_crash"},
-      {head_crash, "head_crash"},     {start_failure, "start_failure"}};
+      {link_loss, "link_loss"},           {delay_spikes, "delay_spikes"},
+      {data_loss, "data_loss"},           {driver_crash, "driver_crash"},
+      {worker_crash, "worker_crash"},     {worker_freeze, "worker_freeze"},
+      {worker_drain, "worker_drain"},     {operators, "operators"},
+      {executor_crash, "executor_crash"}, {head_crash, "head_crash"},
+      {start_failure, "start_failure"}};
   for (const auto& [on, name] : faults) {
     if (on) absl::StrAppend(&text, " ", name);
   }
@@ -186,10 +199,67 @@ DrawnSpec DrawSpec(Prng& prng, bool small) {
   spec.set_fail_if_infeasible(prng.Percent(20));
   spec.set_not_preemptible(prng.Percent(20));
   if (prng.Percent(30)) {
+    spec.set_placement(std::vector<std::string>{"pack", "best-fit", "spread"}[prng.Below(3)]);
+  }
+  if (prng.Percent(30)) {
     spec.set_expected_duration_ns(
         absl::ToInt64Nanoseconds(prng.Between(absl::Milliseconds(1), absl::Seconds(5))));
   }
   return drawn;
+}
+
+v1::RequestSpec DrawPlacementGroup(Prng& prng) {
+  const std::vector<std::vector<std::string>> strategies = {
+      {},
+      {"strict_pack"},
+      {"spread"},
+      {"strict_spread", "pack"},
+      {"spread(ray.io/market-type)", "pack"},
+      {"same(ray.io/accelerator-type)+spread", "pack"}};
+  v1::RequestSpec spec;
+  spec.set_bundles(1);
+  spec.set_name("bundles");
+  for (int64_t shapes = prng.Between(1, 2); shapes > 0; --shapes) {
+    v1::GroupShape& shape = *spec.add_shapes();
+    if (spec.shapes_size() > 1) {
+      shape.set_after_ns(
+          absl::ToInt64Nanoseconds(prng.Between(absl::ZeroDuration(), absl::Seconds(2))));
+    }
+    shape.set_advance_on(prng.Percent(50) ? 15 : sched::kDefaultAdvanceOn);
+    for (const std::string& level : strategies[prng.Below(strategies.size())]) {
+      shape.add_strategy(level);
+    }
+    int64_t gpus = 4;  // Of the big worker, as its 8 CPUs are.
+    for (int64_t kinds = prng.Between(1, 2); kinds > 0; --kinds) {
+      v1::BundleSpec& bundle = *shape.add_bundles();
+      bundle.set_count(static_cast<uint32_t>(prng.Between(1, 2)));
+      const bool gpu = prng.Percent(30) && gpus >= bundle.count();
+      if (gpu) gpus -= bundle.count();
+      if (prng.Percent(30)) {  // Falls back to any node.
+        *bundle.add_choices() =
+            On(MakeChoice(kUnit, gpu ? kUnit : 0), "ray.io/market-type", "spot");
+      }
+      *bundle.add_choices() = MakeChoice(kUnit, gpu ? kUnit : 0);
+    }
+  }
+  // None preempts: seed 7 with priorities has a preempted task that pays with an attempt.
+  spec.set_priority(prng.Percent(30) ? -1 : 0);
+  spec.set_not_preemptible(prng.Percent(30));
+  if (prng.Percent(30)) {
+    spec.set_expected_duration_ns(
+        absl::ToInt64Nanoseconds(prng.Between(absl::Milliseconds(1), absl::Seconds(5))));
+  }
+  return spec;
+}
+
+v1::RequestSpec InsideSpec(uint64_t group, int bundle) {
+  v1::RequestSpec spec;
+  spec.set_bundles(1);
+  spec.set_name("inside");
+  *spec.add_choices() = MakeChoice(kUnit / 2, 0);
+  spec.mutable_inside()->set_request(group);
+  spec.mutable_inside()->set_bundle(bundle);
+  return spec;
 }
 
 }  // namespace muster::sim

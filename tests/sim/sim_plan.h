@@ -28,7 +28,12 @@ struct SimPlan {
   size_t tasks_per_push_max = 512;
   size_t queued_tasks_max = 1'000'000;
   int idle_executors_max = 4;
+  bool placement_groups = false;  // Drivers make some, and run tasks inside them.
+  int overtaken_max = 64;
+  absl::Duration reservation_after = absl::Minutes(1);
   sched::SharingConfig sharing{};
+  sched::PlacementPolicy placement = sched::PlacementPolicy::kPack;
+  std::vector<std::string> quotas;  // As `muster head --quota` takes them.
   // Faults that this seed has.
   bool link_loss = false;
   bool delay_spikes = false;
@@ -37,6 +42,7 @@ struct SimPlan {
   bool worker_crash = false;
   bool worker_freeze = false;
   bool worker_drain = false;
+  bool operators = false;  // Drain nodes and quarantine GPUs for a while.
   bool executor_crash = false;
   bool head_crash = false;
   bool start_failure = false;
@@ -44,7 +50,8 @@ struct SimPlan {
 
   bool any_fault() const {
     return link_loss || delay_spikes || data_loss || driver_crash || worker_crash ||
-           worker_freeze || worker_drain || executor_crash || head_crash || start_failure;
+           worker_freeze || worker_drain || operators || executor_crash || head_crash ||
+           start_failure;
   }
   std::string ToString() const;
 };
@@ -60,5 +67,10 @@ struct DrawnSpec {
   bool nowhere = false;  // No node will ever do.
 };
 DrawnSpec DrawSpec(Prng& prng, bool small);
+
+// A placement group that BigWorker() alone could hold by the last level of each shape.
+v1::RequestSpec DrawPlacementGroup(Prng& prng);
+// What runs in the bundle of one: half a CPU.
+v1::RequestSpec InsideSpec(uint64_t group, int bundle);
 
 }  // namespace muster::sim

@@ -11,12 +11,12 @@
 #include <cstdint>
 #include <string>
 
-#include "absl/container/btree_map.h"
 #include "absl/status/statusor.h"
+#include "scheduler/resources.h"
 
 namespace muster::worker {
 
-using CustomResources = absl::btree_map<std::string, int64_t>;  // Name to 1/10000.
+using CustomResources = sched::CustomAmounts;  // Name to 1/10000.
 
 absl::StatusOr<CustomResources> ParseCustomResources(const std::string& json);  // "" is none.
 std::string CustomResourcesToJson(const CustomResources& resources);            // "{}" for none.

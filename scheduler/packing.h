@@ -1,0 +1,216 @@
+// Which node with room a bundle gets under the policies pack and spread; see placement_policy.h.
+//
+// Pack compares, least first: the cost; then as best fit does (what stays free of the device that
+// a share goes to, and FreeKey); the node's id. The cost of taking `needs` from a node is
+//   kCostUnit * (100 - score) + kScarcity * pressure, where
+//   score     100 / (1 + e^(more / kSlope)), cut to a whole number; `more` is by how many GPUs the
+//             node's waste (TypicalShapes::Waste) grows: so 50 where nothing is spoiled
+//   pressure  of the node's kind, in 1/1000: what is requested by those who name kinds of GPU, in
+//             parts of all requested GPUs, over the part of the cluster's GPUs that they may use;
+//             summed over what this kind is named in. 1 is a kind that is named as often as its
+//             share of the GPUs says
+// Nodes differ by their state only: kind, devices, what is free of them, of the CPUs in steps
+// (FreeKey::CpuStep) and of the memory in steps of a quarter of the power of two below. Scores are
+// reckoned for states, with the least amounts that the step stands for, and known until the typical
+// shapes change, which is seldom.
+//
+// Spread compares, least first: whether GPUs are there although none are needed; GPUs in use; what
+// is in use of the device that a share goes to; then the most free (FreeKey), and the node's id.
+//
+// Cost of a search: the states of the accepted kinds that may have room, at most kStatesMax (those
+// with the least free, beyond that), a look-up each; and for the best few the blocks that state and
+// selector have in common. Where only whole GPUs are asked for there are about as many states of a
+// kind as ways to be free. A change of what is free: a look-up, when next searched.
+// Thread-safety: none; searches file what has changed.
+// Source: score as in Weng et al., "Beware of Fragmentation" (USENIX ATC'23), with another slope.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "absl/container/btree_map.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/inlined_vector.h"
+#include "scheduler/demand.h"
+#include "scheduler/free_key.h"
+#include "scheduler/node_rows.h"
+#include "scheduler/placement_policy.h"
+#include "scheduler/resources.h"
+#include "scheduler/row_set.h"
+
+namespace muster::sched {
+
+struct Node;
+struct SchedulingClass;
+
+// What a policy compares, least first; nodes with equal ranks by their ids.
+struct PlacementRank {
+  int64_t first = 0;   // Pack: the cost. Spread: GPUs in use, and one more bit; best fit: 0.
+  int64_t second = 0;  // What stays free of the device, or is in use of it.
+  uint64_t third = 0;  // By FreeKey.
+
+  friend bool operator==(const PlacementRank& a, const PlacementRank& b) {
+    return std::tie(a.first, a.second, a.third) == std::tie(b.first, b.second, b.third);
+  }
+  friend bool operator<(const PlacementRank& a, const PlacementRank& b) {
+    return std::tie(a.first, a.second, a.third) < std::tie(b.first, b.second, b.third);
+  }
+};
+
+struct PackKind;
+
+// What nodes have in common that are equal to both policies.
+struct PackState {
+  PackKind* kind = nullptr;
+  FreeKey key{};
+  int devices = 0;
+  int64_t memory_bytes = 0;                 // The least that its step stands for.
+  absl::InlinedVector<uint16_t, 8> left{};  // Of each device in use in part, least first.
+  friend bool operator==(const PackState& a, const PackState& b) {
+    return a.kind == b.kind && a.key == b.key && a.devices == b.devices &&
+           a.memory_bytes == b.memory_bytes && a.left == b.left;
+  }
+  template <typename H>
+  friend H AbslHashValue(H h, const PackState& s) {
+    return H::combine(std::move(h), s.kind, s.key.bits(), s.devices, s.memory_bytes, s.left);
+  }
+};
+
+struct PackBucket {
+  PackState state{};
+  RowSet rows{};
+  int64_t waste = 0;
+  uint64_t waste_version = 0;  // Of the typical shapes, when it was summed up.
+  // The last scores: number of the needs, and version and score.
+  struct Known {
+    uint32_t needs = 0;
+    uint32_t version = 0;
+    int score = 0;
+  };
+  static constexpr size_t kKnown = 32;
+  std::array<Known, kKnown> known{};
+};
+
+struct PackKind {
+  std::optional<std::string> value{};  // Of kKindLabel.
+  int nodes = 0;
+  int64_t devices = 0;
+  int64_t pressure_milli = 0;
+  TypicalShapes::Set typical{};
+  std::vector<std::pair<FreeKey, PackBucket*>> buckets{};  // In order of key.
+  const std::string* text() const { return value ? &*value : nullptr; }
+};
+
+// What one choice of a class asks for, looked up once.
+struct PackTarget {
+  uint32_t needs = 0;          // Their number; 0: not looked up.
+  uint64_t kinds_version = 0;  // When `kinds` was made.
+  std::vector<PackKind*> kinds{};
+};
+
+class Packing {
+ public:
+  static constexpr int64_t kCostUnit = 1000;
+  static constexpr int64_t kScarcity = 40;
+  static constexpr int64_t kSlopeMilli = 700;  // Of a GPU.
+  static constexpr size_t kStatesMax = 4096;
+
+  explicit Packing(const NodeRows& rows) : rows_(rows) {}
+  Packing(const Packing&) = delete;
+  Packing& operator=(const Packing&) = delete;
+
+  void Add(Node* node);
+  void Remove(Node* node);
+  void Relabeled(Node* node);
+  void Clear();              // Before all nodes are given other rows.
+  void Changed(Node* node);  // Its `free`, for the first time since it was filed.
+  void FileChanged() const;  // So that the next search need not.
+
+  Demand& demand() { return demand_; }
+  const Demand& demand() const { return demand_; }
+  PlacementPolicy default_policy() const { return default_; }
+  void SetDefault(PlacementPolicy policy) { default_ = policy; }
+
+  // The policy of a class for a choice that needs so much: never kPack where no GPUs are needed.
+  PlacementPolicy PolicyOf(const SchedulingClass& of, const Resources& needs) const;
+
+  // The best node now for a choice among `matched`, or null. REQUIRES: not kBestFit.
+  Node* Best(PlacementPolicy policy, const SchedulingClass& of, int choice,
+             const MatchedRows& matched) const;
+
+  // REQUIRES: node.free.Fits(needs).
+  PlacementRank RankOf(PlacementPolicy policy, const Resources& needs, const Node& node) const;
+
+  // What the cost of pack is made of: the score (0 to 100), and the pressure.
+  std::pair<int, int64_t> PartsOf(const Resources& needs, const Node& node) const;
+
+  void CheckInvariants(const std::vector<Node*>& nodes) const;
+
+ private:
+  struct Needs {
+    int64_t gpus = 0;
+    int64_t cpus = 0;
+    int64_t memory_bytes = 0;
+    friend bool operator==(const Needs& a, const Needs& b) {
+      return a.gpus == b.gpus && a.cpus == b.cpus && a.memory_bytes == b.memory_bytes;
+    }
+    template <typename H>
+    friend H AbslHashValue(H h, const Needs& n) {
+      return H::combine(std::move(h), n.gpus, n.cpus, n.memory_bytes);
+    }
+  };
+  struct Candidate {
+    PlacementRank rank{};
+    PackBucket* bucket = nullptr;
+    friend bool operator<(const Candidate& a, const Candidate& b) { return a.rank < b.rank; }
+  };
+
+  void File(Node& node) const;
+  void Unfile(Node& node) const;
+  PackState StateOf(const Node& node) const;
+  void Enter(Node& node);
+  void Leave(Node& node);
+  void Refresh() const;  // What follows from the demand and the kinds there are.
+  void RefreshPressure() const;
+  PackTarget& TargetOf(const SchedulingClass& of, int choice) const;
+  uint32_t NumberOf(const Needs& needs) const;
+  int ScoreOf(const Needs& needs, const PackState& state, int64_t waste) const;
+  int KnownScore(uint32_t number, const Needs& needs, PackBucket& bucket) const;
+  int64_t WasteOf(PackBucket& bucket) const;
+  PlacementRank RankIn(PlacementPolicy policy, uint32_t number, const Needs& needs,
+                       PackBucket& bucket) const;
+  Node* LowestId(const RowSet& bucket, const MatchedRows& matched, const Resources& needs,
+                 Node* best) const;
+  Node* BestListed(PlacementPolicy policy, uint32_t number, const Resources& needs,
+                   const MatchedRows& matched) const;
+
+  const NodeRows& rows_;
+  PlacementPolicy default_ = PlacementPolicy::kPack;
+  Demand demand_;
+
+  absl::btree_map<std::optional<std::string>, std::unique_ptr<PackKind>> kinds_;
+  uint64_t kinds_version_ = 1;  // Which kinds there are.
+  int64_t devices_ = 0;
+  mutable absl::flat_hash_map<PackState, std::unique_ptr<PackBucket>> buckets_;
+  mutable std::vector<std::unique_ptr<PackBucket>> spare_;
+  mutable std::vector<Node*> changed_;
+
+  mutable TypicalShapes typical_;
+  mutable uint64_t typical_of_ = 0;  // Version of the demand.
+  mutable uint32_t version_ = 1;     // Of the scores.
+  mutable bool pressure_known_ = false;
+  mutable std::vector<std::pair<LabelRequirement, int64_t>> named_;  // GPUs requested, by kinds.
+  mutable int64_t requested_ = 0;
+  mutable absl::flat_hash_map<Needs, uint32_t> numbers_;
+  mutable uint32_t first_number_ = 1;  // Those below are forgotten.
+  mutable uint32_t next_number_ = 1;
+  mutable std::vector<Candidate> candidates_;  // Scratch.
+};
+
+}  // namespace muster::sched
