@@ -138,7 +138,7 @@ class IndexedCluster {
     Node* const could = capacity.AnyEver(matched, needs);
     ASSERT_EQ(could != nullptr, ever);
     if (could != nullptr) {
-      ASSERT_TRUE(selector.Matches(could->labels) && could->empty.Fits(needs));
+      ASSERT_TRUE(selector.Matches(could->labels) && could->empty().Fits(needs));
     }
   }
 

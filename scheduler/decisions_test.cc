@@ -2,6 +2,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "scheduler/placement_policy.h"
 #include "scheduler/scheduler.h"
 
 namespace muster::sched {
@@ -85,17 +86,19 @@ TEST(DecisionsTest, SurveysAreFoundUntilOverwritten) {
   EXPECT_EQ(decisions.SurveyOf(Decisions::kSurveysKept + 2), nullptr);
 }
 
-TEST(DecisionsTest, LosersSayByWhat) {
+constexpr int64_t kGiB = int64_t{1} << 30;
+
+TEST(DecisionsTest, LosersOfBestFitSayByWhat) {
   const auto scored = [](ScoreParts parts) {
-    return ScoredNode{.score = {parts[1], FreeKey::Of(parts[0] != 0, parts[2],
-                                                      static_cast<int>(parts[3] / Amount::kUnit),
-                                                      parts[4], parts[5])},
-                      .parts = parts};
+    const FreeKey key = FreeKey::Of(parts[0] != 0, parts[2],
+                                    static_cast<int>(parts[3] / Amount::kUnit), parts[4], parts[5]);
+    return ScoredNode{.rank = {.second = parts[1], .third = key.bits()}, .parts = parts};
   };
-  constexpr int64_t kGiB = int64_t{1} << 30;
   const ScoredNode winner = scored({0, 0, 20000, 10000, 10000, kGiB});
-  const auto lost_by = [&](ScoreParts parts) { return LostBy(winner, scored(parts)); };
-  EXPECT_EQ(LostBy(winner, winner), "as good, but it joined later");
+  const auto lost_by = [&](ScoreParts parts) {
+    return LostBy(PlacementPolicy::kBestFit, winner, scored(parts));
+  };
+  EXPECT_EQ(lost_by(winner.parts), "as good, but it joined later");
   EXPECT_EQ(lost_by({0, 0, 20000, 10000, 10000, kGiB + 1}), "as good, but it joined later");
   EXPECT_EQ(lost_by({1, 0, 0, 0, 0, 0}), "it has GPUs, and the work needs none");
   EXPECT_EQ(lost_by({0, 5000, 0, 0, 0, 0}), "0.5 more of the shared GPU would stay free there");
@@ -104,6 +107,39 @@ TEST(DecisionsTest, LosersSayByWhat) {
   EXPECT_EQ(lost_by({0, 0, 20000, 10000, 30000, 0}), "2 more CPUs would stay free there");
   EXPECT_EQ(lost_by({0, 0, 20000, 10000, 10000, 4 * kGiB}),
             "3 GiB more memory would stay free there");
+}
+
+TEST(DecisionsTest, LosersOfSpreadSayByWhat) {
+  const ScoreParts best = {0, 0, 40000, 40000, 80000, 8 * kGiB, 0};
+  const auto lost_by = [&](ScoreParts parts) {
+    return LostBy(PlacementPolicy::kSpread, {.parts = best},
+                  {.rank = {.first = 1}, .parts = parts});
+  };
+  EXPECT_EQ(lost_by({1, 0, 40000, 40000, 80000, 8 * kGiB, 0}),
+            "it has GPUs, and the work needs none");
+  EXPECT_EQ(lost_by({0, 0, 40000, 40000, 80000, 8 * kGiB, 15000}),
+            "1.5 more GPUs are in use there");
+  EXPECT_EQ(lost_by({0, 0, 20000, 40000, 80000, 8 * kGiB, 0}), "2 fewer GPUs are free there");
+  EXPECT_EQ(lost_by({0, 0, 40000, 30000, 80000, 8 * kGiB, 0}), "1 fewer GPUs are whole there");
+  EXPECT_EQ(lost_by({0, 0, 40000, 40000, 40000, 8 * kGiB, 0}), "4 fewer CPUs are free there");
+  EXPECT_EQ(lost_by({0, 0, 40000, 40000, 80000, 3 * kGiB, 0}), "5 GiB less memory is free there");
+  EXPECT_EQ(lost_by(best), "more of the GPU that the share would go to is in use there");
+}
+
+TEST(DecisionsTest, LosersOfPackSayByWhat) {
+  const auto with = [](int64_t score, int64_t pressure, int64_t cost) {
+    return ScoredNode{.rank = {.first = cost}, .parts = {0, 0, 0, 0, 0, 0, 0, score, pressure}};
+  };
+  EXPECT_EQ(LostBy(PlacementPolicy::kPack, with(60, 900, 0), with(52, 900, 1)),
+            "it would spoil more of what is free there for typical work (score 52, not 60)");
+  EXPECT_EQ(LostBy(PlacementPolicy::kPack, with(60, 900, 0), with(60, 2400, 1)),
+            "its kind of GPU is scarcer (pressure 2.40, not 0.90)");
+}
+
+TEST(DecisionsTest, ABetterLoserLostToAStrategy) {
+  EXPECT_EQ(LostBy(PlacementPolicy::kPack, {.rank = {.first = 2}}, {.rank = {.first = 1}}),
+            "it is as good or better to pack, but a strategy, an affinity, a plan or an avoided "
+            "node decided");
 }
 
 TEST(DecisionsTest, DetailHasThreeWords) {

@@ -402,11 +402,11 @@ class ScriptParser {
     if (!script_.statements.empty()) {
       return absl::InvalidArgumentError("config stands before all other statements");
     }
-    MUSTER_RETURN_IF_ERROR(
-        fields.Allow({"grace", "adoption_timeout", "waiting_max", "waiting_per_tenant_max",
-                      "avoid_for", "decision_detail", "ordering", "backfill", "reservations_max",
-                      "duration_default", "preemption", "preemption_grace", "time_slice",
-                      "recall_grace", "overtaken_max", "reservation_after", "quarantine_grace", "placement"}));
+    MUSTER_RETURN_IF_ERROR(fields.Allow(
+        {"grace", "adoption_timeout", "waiting_max", "waiting_per_tenant_max", "avoid_for",
+         "decision_detail", "ordering", "backfill", "reservations_max", "duration_default",
+         "preemption", "preemption_grace", "time_slice", "recall_grace", "overtaken_max",
+         "reservation_after", "quarantine_grace", "placement"}));
     SchedulerConfig& config = script_.config;
     if (fields.Has("decision_detail")) {
       MUSTER_ASSIGN_OR_RETURN(config.decision_detail,

@@ -6,6 +6,7 @@
 
 #include "absl/time/time.h"
 #include "muster/v1/cluster.pb.h"
+#include "scheduler/placement_policy.h"
 #include "scheduler/sharing.h"
 #include "tests/sim/prng.h"
 
