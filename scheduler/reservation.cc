@@ -22,6 +22,7 @@ int64_t InUse(const Node& node, bool gpus) {
 }  // namespace
 
 const Request* Scheduler::Impl::OldestBig() const {
+  if (PlansAhead()) return nullptr;
   for (const auto& [key, of] : big_) {
     if (of->Feasible()) return of->head();
   }

@@ -5,6 +5,8 @@
 // are set aside for it: those of a placement that it would get if they were empty, in the domain
 // that costs least. From then on nobody who comes after it in order gets anything there.
 //
+// Not under `easy` and `conservative` backfill, which have reservations of their own (sharing.h).
+//
 // So a group is overtaken by at most overtaken_max requests that matter to it; then it waits only
 // for the leases that run on its nodes already. It takes any other room that comes sooner. Where
 // those leases do not end, the choice of nodes is made anew every reservation_after.

@@ -199,6 +199,11 @@ class Scheduler::Impl {
   void DropHoldsOn(const Node& node);
   void DropHoldsOf(const SchedulingClass& of);
   bool MayPreempt() const;
+  // Who waits gets a start by the expected ends of leases: see sharing.h.
+  bool PlansAhead() const {
+    return config_.sharing.backfill == Backfill::kEasy ||
+           config_.sharing.backfill == Backfill::kConservative;
+  }
   // Classes come by priority and age, and whoever has room gets it.
   bool PlainOrder() const {
     return config_.sharing.backfill == Backfill::kGreedy && !ByShare() && !MayPreempt();

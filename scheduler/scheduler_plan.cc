@@ -171,8 +171,6 @@ bool Scheduler::Impl::PlaceGroupWithin(PlanSource plan, SchedulingClass& of, Req
 }
 
 bool Scheduler::Impl::PlaceShapedWithin(PlanSource plan, SchedulingClass& of, Request& head) {
-  // What is set aside for it is there for it, whatever the plan says.
-  if (SeesReserved(of) && PlaceHead(of)) return true;
   if (of.blocked && !GrewForOne(of)) return false;
   of.blocked = !FindShaped(of, head.open);
   if (of.blocked) return false;

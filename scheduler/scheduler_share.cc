@@ -143,12 +143,11 @@ bool Scheduler::Impl::HasRoomAnywhere(const SchedulingClass& of, const Request& 
 // --- Turns ---
 
 void Scheduler::Impl::PlaceInTurns() {
-  const Backfill backfill = config_.sharing.backfill;
-  if (backfill == Backfill::kEasy || backfill == Backfill::kConservative) {
+  if (PlansAhead()) {
     PlaceByPlan();
     return;
   }
-  const bool strict = backfill == Backfill::kNone;
+  const bool strict = config_.sharing.backfill == Backfill::kNone;
   Turns turns(tenants_, ByShare());
   // What could be taken from others may have grown with a node too, whatever room there is.
   if (strict || (MayPreempt() && !grown_.empty())) {

@@ -31,7 +31,7 @@ def call(*arguments):
 
 class MainTest(unittest.TestCase):
     def test_the_benches_are_the_files_in_suites(self):
-        self.assertEqual(bench_names(), ["scheduler", "tasks", "groups", "philly", "peers"])
+        self.assertEqual(bench_names(), ["scheduler", "tasks", "groups", "packing", "philly", "peers"])
 
     def test_prints_a_plain_table_where_there_is_no_terminal(self):
         status, out, _ = call("scheduler")
@@ -59,7 +59,7 @@ class MainTest(unittest.TestCase):
         status, _, err = call("speed")
         self.assertEqual(
             (status, err),
-            (2, 'bench: there is no bench "speed"; there are: scheduler, tasks, groups, philly, peers\n'),
+            (2, 'bench: there is no bench "speed"; there are: scheduler, tasks, groups, packing, philly, peers\n'),
         )
         self.assertEqual(call("--fast")[0], 2)
         status, _, err = call("--json", "/nowhere/at/all", "scheduler")

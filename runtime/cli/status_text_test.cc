@@ -40,6 +40,9 @@ v1::StatusReply Cluster() {
     nodes {
       id: "9b02d1"
       state: "draining"
+      deadline_in_ns: 90000000000
+      drain_reason: "maintenance"
+      unhealthy { gpu: 0 reason: "xid 79" }
       pid: 813
       labels { key: "zone" value: "a" }
       total {
@@ -85,6 +88,9 @@ TEST(StatusTextTest, ShowsNodesAndWhatWaits) {
       "6f1c2a  alive     1/2    1.5/2  0.2/8 GiB    accelerator-type=L4 market-type=on-demand\n"
       "9b02d1  draining  0/2.5  0/1    0.0/8.5 GiB  zone=a\n"
       "c0ffee  lost      0/0    0/0    0.0/0 GiB\n"
+      "NODE    CONDITION\n"
+      "9b02d1  draining, 1m30s left: maintenance\n"
+      "9b02d1  GPU 0 in quarantine: xid 79\n"
       "WAITING  NEEDS         CHOICES       SINCE  WHY\n"
       "12       1 CPU, 1 GPU  L4+spot > L4  41s    L4+spot: 1 node, draining; L4: opens in "
       "1m19s\n");
@@ -131,11 +137,13 @@ TEST(StatusTextTest, NodesAreShownInFull) {
             "  labels  ray.io/accelerator-type=L4\n"
             "          ray.io/market-type=on-demand\n"
             "9b02d1  draining, pid 813\n"
-            "  CPUs    0/2.5\n"
-            "  GPUs    0/1\n"
-            "          pretended\n"
-            "  memory  0.0/8.5 GiB\n"
-            "  labels  zone=a\n"
+            "  CPUs       0/2.5\n"
+            "  GPUs       0/1\n"
+            "             pretended\n"
+            "  memory     0.0/8.5 GiB\n"
+            "  condition  draining, 1m30s left: maintenance\n"
+            "  condition  GPU 0 in quarantine: xid 79\n"
+            "  labels     zone=a\n"
             "c0ffee  lost, pid 814\n"
             "  CPUs    0/0\n"
             "  GPUs    0/0\n"
@@ -184,7 +192,8 @@ TEST(JsonTextTest, StatusHasWhatIsPromised) {
           "model": "NVIDIA L4",
           "memory_bytes": 25769803776
         }
-      ]
+      ],
+      "quarantine": []
     }
   ],
   "waiting": [

@@ -46,13 +46,13 @@ TEST(ScriptTest, EllipsisStandsForAnyReason) {
 TEST(ScriptTest, ErrorsNameTheLineAndWhatIsAllowed) {
   EXPECT_EQ(
       ErrorOf("\nfoo node=1"),
-      "2: \"foo\" is unknown; allowed: at, join, change, unreachable, reachable, drain, lost, "
-      "request, finish, block, unblock, cancel, explain, estimate, whatif, decision, status, "
-      "config, "
-      "held, tenant, quota, quota_removed");
+      "2: \"foo\" is unknown; allowed: at, join, change, unreachable, reachable, drain, undrain, "
+      "unhealthy, healthy, lost, request, finish, block, unblock, cancel, explain, estimate, "
+      "whatif, decision, status, config, held, tenant, quota, quota_removed");
   EXPECT_EQ(
       ErrorOf("join node=1 colour=red"),
-      "1: \"colour\" is unknown; allowed: node, name, cpus, gpus, memory, resource.*, labels");
+      "1: \"colour\" is unknown; allowed: node, name, cpus, gpus, memory, resource.*, labels, "
+      "drain, unhealthy");
   EXPECT_EQ(ErrorOf("join"), "1: node= is missing");
   EXPECT_EQ(ErrorOf("at 5s\nat 4s"), "2: at: the clock does not go back");
   EXPECT_EQ(ErrorOf("request id=1 choices=[{zone: in(a,}]"), "1: \"}\" closes nothing");

@@ -520,9 +520,10 @@ class CliTest(unittest.TestCase):
 
     def test_help_has_an_example_and_wrong_usage_is_one_line(self):
         commands = re.findall(r"^  (\w+) ", self.muster("--help").stdout, re.MULTILINE)
-        self.assertEqual(commands[:10],
-                         ["up", "down", "head", "worker", "status", "nodes", "explain", "whatif", "selector", "version"])
-        for command in commands[:10]:
+        self.assertEqual(commands[:12],
+                         ["up", "down", "head", "worker", "status", "nodes", "explain", "drain", "quarantine", "whatif",
+                          "selector", "version"])
+        for command in commands[:12]:
             self.assertRegex(self.muster(command, "--help").stdout, rf"For example:\n  .*muster {command}")
             done = self.muster(command, "--nonsense", code=2)
             self.assertEqual(done.stderr, f"muster {command}: there is no option --nonsense; see muster {command} --help\n")

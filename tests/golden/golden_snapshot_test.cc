@@ -51,9 +51,10 @@ TEST(GoldenSnapshotTest, EveryScriptSaysTheSameThroughSnapshots) {
   EXPECT_GT(paths.size(), 50u);
   for (const std::string& path : paths) {
     SCOPED_TRACE(path);
+    const std::string text = ReadFile(path);
     // Decisions are history, and no part of a snapshot.
-    if (absl::StrContains(path, "/decision_")) continue;
-    const absl::StatusOr<sched::Script> script = sched::ParseScript(ReadFile(path));
+    if (absl::StrContains(text, "\ndecision ")) continue;
+    const absl::StatusOr<sched::Script> script = sched::ParseScript(text);
     ASSERT_TRUE(script.ok()) << script.status();
     EXPECT_EQ(DiffScript(*script, RunScript(*script, ThroughJson)), "");
   }
