@@ -67,7 +67,7 @@ void Scheduler::Impl::PlaceAt(Request& request, int number, const Room& room) {
                       .devices = room.node->free.Take(needs)};
   bundle.on = room.node;
   room.node->leases.emplace(request.id, number);
-  Charge(request, bundle.placement, +1);
+  Charge(request, bundle, +1);
   cluster_.topology().Update(*room.node);
 }
 

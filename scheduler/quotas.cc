@@ -34,11 +34,11 @@ void Quotas::RemoveNode(NodeId node) {
   for (auto& [name, entry] : entries_) entry.nodes.erase(node);
 }
 
-bool Quotas::Charge(const RequestSpec& spec, const Placement& placement, int64_t sign) {
+bool Quotas::Charge(const RequestSpec& spec, NodeId node, const Resources& held, int64_t sign) {
   bool any = false;
   for (auto& [name, entry] : entries_) {
-    if (!entry.Covers(spec) || !entry.nodes.contains(placement.node)) continue;
-    for (auto& [limit, used] : entry.used) used += sign * AmountOf(placement.resources, limit);
+    if (!entry.Covers(spec) || !entry.nodes.contains(node)) continue;
+    for (auto& [limit, used] : entry.used) used += sign * AmountOf(held, limit);
     any = true;
   }
   return any;

@@ -2,7 +2,8 @@
 //
 // Invariant: `used` counts the running leases of the quota's tenant or job on nodes whose labels
 // its
-//   selector matches now. A grant never makes it exceed the limit.
+//   selector matches now, without the CPUs of blocked ones. A grant never makes it exceed the
+//   limit.
 // Thread-safety: none.
 #pragma once
 
@@ -46,7 +47,7 @@ class Quotas {
   void RemoveNode(NodeId node);
 
   // A lease began (+1) or ended (-1). True: it counts under a quota.
-  bool Charge(const RequestSpec& spec, const Placement& placement, int64_t sign);
+  bool Charge(const RequestSpec& spec, NodeId node, const Resources& held, int64_t sign);
 
   // The quotas whose nodes are closed to a request of this spec, by choice `choice`.
   std::vector<const Entry*> Closed(const RequestSpec& spec, int choice) const;

@@ -286,6 +286,10 @@ void Scheduler::Impl::On(const LeaseBlocked& event) {
     node.free.AddCpus(-cpus);
     bundle->may_overcommit = true;
   }
+  if (!quotas_.empty()) {
+    const int64_t sign = event.blocked ? -1 : +1;
+    ChargeQuotas(Find(event.request)->of->spec, node.id, {.cpus = cpus}, sign);
+  }
   changed_ = true;
   Grew(node);  // Taken back: its end would free them now, where others may take the lease.
 }
@@ -384,7 +388,7 @@ void Scheduler::Impl::EndBundle(Request& request, int number) {
   if (bundle.blocked) CountBlocked(request.of->spec, -1);
   node.leases.erase({request.id, number});
   leaving_.Forget({request.id, number});
-  Charge(request, bundle.placement, -1);
+  Charge(request, bundle, -1);
   bundle.state = Bundle::State::kEnded;
   NoteEmptied(node);
   cluster_.topology().Update(node);
@@ -448,7 +452,7 @@ void Scheduler::Impl::Adopt(const HeldLease& held, Node& node) {
   if (inside >= 0) {
     rooms_.at({spec.inside->group, inside}).children.emplace(request->id, held.bundle);
   }
-  if (inside < 0) Charge(*request, bundle.placement, +1);
+  if (inside < 0) Charge(*request, bundle, +1);
   if (request->adopt_by && !request->Has(Bundle::State::kMissing)) {
     StopWaitingForMissing(*request);
     if (!request->Has(Bundle::State::kEnded)) Granted(*request);

@@ -264,7 +264,7 @@ void Scheduler::Impl::PlaceBundle(Request& request, const Room& room) {
   bundle.placement.devices = room.node->free.Take(needs, order);
   bundle.on = room.node;
   room.node->leases.emplace(request.id, number);
-  Charge(request, bundle.placement, +1);
+  Charge(request, bundle, +1);
   cluster_.topology().Update(*room.node);
 }
 
@@ -276,7 +276,7 @@ void Scheduler::Impl::TakeBackBundles(Request& request) {
     node.free.Give(placement.resources, placement.devices);
     cluster_.topology().Update(node);
     node.leases.erase({request.id, static_cast<int>(request.bundles.size()) - 1});
-    Charge(request, placement, -1);
+    Charge(request, request.bundles.back(), -1);
     request.bundles.pop_back();
   }
   quota_freed_ = freed;

@@ -185,7 +185,8 @@ class Scheduler::Impl {
   bool HasRoomNow(const SchedulingClass& of, const Request& head) const;
   bool HasRoomAnywhere(const SchedulingClass& of, const Request& head) const;
   // The lease at `placement` begins (+1) or ends (-1).
-  void Charge(const Request& request, const Placement& placement, int64_t sign);
+  void Charge(const Request& request, const Bundle& bundle, int64_t sign);
+  void ChargeQuotas(const RequestSpec& spec, NodeId node, const Resources& held, int64_t sign);
   void ChargeAgain(const Node& node, int64_t sign);  // All quotas, for all leases of a node.
   void CountBlocked(const RequestSpec& spec, int64_t sign);
   void SpareBlocked(LeaseId lease);
@@ -224,6 +225,7 @@ class Scheduler::Impl {
   Capacity RoomFor(const SchedulingClass& of, const Node& node) const;
   void BeginSlice(const Request& request);  // From when it was granted.
   absl::Time NextSlice() const;
+  std::optional<absl::Time> LastSliceOver() const;
   void ExplainQuotas(const Request& request, Explanation& explanation) const;
   std::vector<std::string> BetweenJobs(const Request& request) const;
   void CheckSharing() const;
@@ -368,7 +370,7 @@ class Scheduler::Impl {
   bool quota_freed_ = false;  // or more.
   bool look_again_ = false;   // A class is to be tried again in this Settle().
   bool changed_ = false;      // Since the last Settle(): something may be placed or taken.
-  absl::Time recall_looked_at_ = absl::InfinitePast();  // NextSlice() then.
+  absl::Time recall_looked_at_ = absl::InfinitePast();
   int takings_left_ = 0;              // Of TakeFor(), in this Settle(): a bound, whatever happens.
   std::vector<Node*> changed_nodes_;  // Since the last Settle(): that grew.
 

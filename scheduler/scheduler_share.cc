@@ -14,6 +14,13 @@ constexpr size_t kHoldsMax = 64;
 // Classes for which nothing can be recalled, before the others are left for another time.
 constexpr int kRecallFailuresMax = 8;
 
+// A blocked lease lends its CPUs; it takes them back whatever the quota says.
+Resources QuotaHeld(const Bundle& bundle) {
+  Resources held = bundle.placement.resources;
+  if (bundle.blocked) held.cpus = 0;
+  return held;
+}
+
 }  // namespace
 
 // --- Tenants and quotas ---
@@ -43,15 +50,21 @@ void Scheduler::Impl::On(const QuotaRemoved& event) {
   for (const auto& [key, of] : order_) of->quota_closed = 0;
 }
 
-void Scheduler::Impl::Charge(const Request& request, const Placement& placement, int64_t sign) {
+void Scheduler::Impl::Charge(const Request& request, const Bundle& bundle, int64_t sign) {
   const SchedulingClass& of = *request.of;
-  tenants_.Charge(*of.tenant, placement.resources, sign);
+  tenants_.Charge(*of.tenant, bundle.placement.resources, sign);
   if (config_.sharing.preemption && of.spec.preemptible) {
     const auto at = preemptible_.emplace(of.spec.priority, 0).first;
     at->second += sign;
     if (at->second == 0) preemptible_.erase(at);
   }
-  if (quotas_.empty() || !quotas_.Charge(of.spec, placement, sign)) return;
+  if (quotas_.empty()) return;
+  ChargeQuotas(of.spec, bundle.placement.node, QuotaHeld(bundle), sign);
+}
+
+void Scheduler::Impl::ChargeQuotas(const RequestSpec& spec, NodeId node, const Resources& held,
+                                   int64_t sign) {
+  if (!quotas_.Charge(spec, node, held, sign)) return;
   (sign > 0 ? quota_used_ : quota_freed_) = true;
 }
 
@@ -60,7 +73,7 @@ void Scheduler::Impl::ChargeAgain(const Node& node, int64_t sign) {
   for (const LeaseId& lease : node.leases) {
     const Request& request = *Find(lease.first);
     if (request.of->spec.inside) continue;  // Its group is charged.
-    quotas_.Charge(request.of->spec, request.bundles[lease.second].placement, sign);
+    ChargeQuotas(request.of->spec, node.id, QuotaHeld(request.bundles[lease.second]), sign);
   }
   (sign > 0 ? quota_used_ : quota_freed_) = true;
 }
@@ -323,6 +336,15 @@ absl::Time Scheduler::Impl::NextSlice() const {
                                       : next->first + config_.sharing.time_slice;
 }
 
+// When the last of those ended that have ended.
+std::optional<absl::Time> Scheduler::Impl::LastSliceOver() const {
+  if (granted_since_.empty()) return std::nullopt;
+  const absl::Time over = now_ - config_.sharing.time_slice;
+  const auto next = granted_since_.upper_bound({over, RequestId{UINT64_MAX}});
+  if (next == granted_since_.begin()) return std::nullopt;
+  return std::prev(next)->first + config_.sharing.time_slice;
+}
+
 bool Scheduler::Impl::MayPreempt() const {
   return config_.sharing.preemption && !preemptible_.empty() && !order_.empty() &&
          -order_.begin()->first.minus_priority > preemptible_.begin()->first;
@@ -359,12 +381,9 @@ bool Scheduler::Impl::TakeForAll(SchedulingClass& of, LeavingReason reason) {
 
 // Recalls what has had its time slice. True: requests may be placed.
 bool Scheduler::Impl::TakeFromOthers() {
-  const absl::Time first_over = granted_since_.empty() || waiting_ == 0
-                                    ? absl::InfiniteFuture()
-                                    : granted_since_.begin()->first + config_.sharing.time_slice;
-  const bool more_over = NextSlice() != recall_looked_at_;  // Somebody's slice has ended since.
-  if (first_over <= now_ && (changed_ || more_over)) {
-    recall_looked_at_ = NextSlice();
+  const std::optional<absl::Time> last_over = LastSliceOver();
+  if (last_over && waiting_ > 0 && (changed_ || *last_over > recall_looked_at_)) {
+    recall_looked_at_ = now_;
     int failures = 0;
     Turns turns(tenants_, ByShare());
     for (const auto& [key, of] : order_) {
@@ -722,7 +741,8 @@ void Scheduler::Impl::CheckSharing() const {
       const Request& request = *Find(lease.first);
       const RequestSpec& spec = request.of->spec;
       if (spec.inside) continue;  // Its group is charged.
-      const Resources& held = request.bundles[lease.second].placement.resources;
+      const Bundle& bundle = request.bundles[lease.second];
+      const Resources& held = bundle.placement.resources;
       Resources& sum = used[spec.tenant];
       sum.cpus += held.cpus;
       sum.gpus += held.gpus;
@@ -733,7 +753,7 @@ void Scheduler::Impl::CheckSharing() const {
       for (const auto& [name, entry] : quotas_.entries()) {
         if (!entry.Covers(spec) || !entry.quota.selector.Matches(node->labels)) continue;
         for (const auto& [limit, amount] : entry.used) {
-          under[{name, limit}] += AmountOf(held, limit);
+          under[{name, limit}] += AmountOf(QuotaHeld(bundle), limit);
         }
       }
     }

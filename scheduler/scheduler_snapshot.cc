@@ -410,7 +410,7 @@ absl::Status Scheduler::Impl::LoadBundle(const SnapshotBundle& from, Request& re
   }
   if (bundle.blocked) node->free.AddCpus(placement.resources.cpus);
   node->leases.emplace(request.id, number);
-  Charge(request, placement, +1);
+  Charge(request, bundle, +1);
   return absl::OkStatus();
 }
 
