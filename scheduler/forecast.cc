@@ -93,6 +93,10 @@ void Forecast::Plan(const Lease& lease, absl::Time began, const std::optional<Le
   if (!length) return;
   absl::Time end = began + length->duration;
   if (end < now_) end = now_ + (now_ - end);  // Late: for as long again.
+  // What is left of a group that is placed anew had one.
+  if (const auto before = planned_.find(lease); before != planned_.end()) {
+    endings_.erase(before->second);
+  }
   const Ending ending{.at = end, .lease = lease, .guessed = length->guessed};
   endings_.insert(ending);
   planned_.insert_or_assign(lease, ending);

@@ -476,7 +476,7 @@ void Scheduler::Impl::RequeueGroup(Request& group) {
 
 void Scheduler::Impl::RemoveGroup(Request& group) {
   if (group.removed) return;
-  if (!group.granted() && !group.closing) Dequeue(group);
+  if (group.queued) Dequeue(group);
   if (group.broken) broken_.erase(KeyOf(group));
   group.broken = false;
   group.closing = true;

@@ -176,14 +176,16 @@ void Scheduler::Impl::PlaceInTurns() {
   bool held_back = false;  // Strict: what comes after the first that waits.
   while (Request* const next = turns.Next()) {
     SchedulingClass& of = *next->of;
-    if (held_back && !IsAwaited(of.spec)) continue;
+    // What runs inside a group waits for that alone, and takes nothing from others.
+    if (held_back && !of.spec.inside && !IsAwaited(of.spec)) continue;
     if (strict) of.blocked = false;  // What grew while others blocked it was not noted.
     const bool placed = PlaceHead(of) || PreemptFor(of);
     if (!placed) of.blocked = true;
     Reindex(of);
     if (placed && of.waits()) turns.Put(of.head());
-    held_back = held_back || (strict && !placed && !of.quota_limited && of.Feasible());
-    if (held_back && blocked_jobs_.empty()) break;
+    held_back =
+        held_back || (strict && !placed && !of.spec.inside && !of.quota_limited && of.Feasible());
+    if (held_back && blocked_jobs_.empty() && inside_.empty()) break;
   }
   grown_.clear();
 }

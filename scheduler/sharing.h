@@ -20,6 +20,7 @@
 //   waits for others, of the same job), requests of that job may be placed wherever there is room,
 //   whoever's turn it is, whatever is reserved (by backfill, or for a group: reservation.h). Else
 //   the first in turn could wait for a lease that waits for a request behind it.
+// Nor does what is to run inside a placement group hold anybody back, or wait for anybody's turn.
 // Taking leases: a request that cannot be placed takes, with `preemption`, what requests of lower
 // priority hold (preemption.h says which), and, with a finite `time_slice`, what requests of other
 // classes and no higher priority have held that long, from tenants with no smaller share. Only
