@@ -179,8 +179,10 @@ void HeadCore::OnCancel(Driver& driver, uint64_t number) {
 
 void HeadCore::OnReturn(Driver& driver, const v1::ReturnLease& message) {
   if (message.lease().driver() != driver.id) return;
-  const Request* request = Find(message.lease());
+  Request* request = Find(message.lease());
   if (request == nullptr || message.lease().bundle() >= request->leases.size()) return;
+  // Its driver gave it up while there was no head.
+  if (request->is_group()) return RemoveGroup(driver, *request);
   const Lease& lease = request->leases[message.lease().bundle()];
   if (lease.state != LeaseState::kStarting && lease.state != LeaseState::kStarted) return;
   // Of a broken lease the executor's own end says more than its driver can.

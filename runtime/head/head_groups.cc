@@ -43,7 +43,10 @@ void HeadCore::GrantGroup(Request& request, const sched::Grant& grant) {
 // The group goes on: the scheduler places the bundle anew, or all of them.
 void HeadCore::EndReservation(Request& request, int bundle, v1::LeaseEnded ended,
                               bool tell_scheduler) {
-  Lease& lease = request.leases[static_cast<size_t>(bundle)];
+  const size_t index = static_cast<size_t>(bundle);
+  // A head that has been started again may never have seen what its driver asked for again.
+  if (index >= request.leases.size()) request.leases.resize(index + 1);
+  Lease& lease = request.leases[index];
   if (lease.state == LeaseState::kEnded) return;
   lease.state = LeaseState::kEnded;
   *ended.mutable_lease() = KeyOf(request, bundle);

@@ -296,8 +296,8 @@ void HeadCore::OnEnded(Node& node, const v1::LeaseEnded& message) {
 }
 
 void HeadCore::EndLease(Request& request, int bundle, v1::LeaseEnded ended, bool tell_scheduler) {
-  Lease& lease = request.leases[static_cast<size_t>(bundle)];
   if (request.is_group()) return EndReservation(request, bundle, std::move(ended), tell_scheduler);
+  Lease& lease = request.leases[static_cast<size_t>(bundle)];
   if (lease.state == LeaseState::kEnded) return;
   lease.state = LeaseState::kEnded;
   const RequestId id = request.id;

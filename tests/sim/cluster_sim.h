@@ -21,8 +21,6 @@ enum class Plant {
 
 struct SimOptions {
   Plant plant = Plant::kNone;
-  // Placement groups, where the seed draws them; see README.md for what they still find.
-  bool placement_groups = false;
   bool verbose = false;  // Print every step.
 };
 

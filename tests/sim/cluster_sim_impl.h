@@ -129,7 +129,6 @@ class ClusterSim {
   ClusterSim(uint64_t seed, const SimOptions& options)
       : options_(options), prng_(seed), plan_(DrawPlan(prng_)), network_(clock_, prng_) {
     network_.delay_max = plan_.delay_max;
-    plan_.placement_groups = plan_.placement_groups && options.placement_groups;
   }
   ClusterSim(const ClusterSim&) = delete;
   ClusterSim& operator=(const ClusterSim&) = delete;

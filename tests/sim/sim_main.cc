@@ -20,9 +20,8 @@
 
 namespace {
 
-int RunOne(uint64_t seed, bool verbose, bool groups, bool quiet) {
+int RunOne(uint64_t seed, bool verbose, bool quiet) {
   muster::sim::SimOptions options;
-  options.placement_groups = groups;
   options.verbose = verbose;
   muster::sim::SimResult result;
   try {
@@ -41,7 +40,7 @@ int RunOne(uint64_t seed, bool verbose, bool groups, bool quiet) {
   return result.errors.empty() ? 0 : 1;
 }
 
-int RunMany(uint64_t first, uint64_t last, bool groups) {
+int RunMany(uint64_t first, uint64_t last) {
   std::vector<uint64_t> failed;
   for (uint64_t seed = first; seed <= last; ++seed) {
     fflush(stdout);
@@ -52,7 +51,7 @@ int RunMany(uint64_t first, uint64_t last, bool groups) {
     }
     if (child == 0) {
       alarm(300);
-      _exit(RunOne(seed, false, groups, true));
+      _exit(RunOne(seed, false, true));
     }
     int status = 0;
     waitpid(child, &status, 0);
@@ -73,14 +72,11 @@ int RunMany(uint64_t first, uint64_t last, bool groups) {
 int main(int argc, char** argv) {
   uint64_t seed = 0;
   bool verbose = false;
-  bool groups = false;
   bool wrong = argc < 2;
   for (int i = 1; i < argc; ++i) {
     absl::string_view argument = argv[i];
     if (argument == "--verbose") {
       verbose = true;
-    } else if (argument == "--placement-groups") {  // Before --seeds.
-      groups = true;
     } else if (absl::ConsumePrefix(&argument, "--seed=")) {
       wrong = wrong || !absl::SimpleAtoi(argument, &seed);
     } else if (absl::ConsumePrefix(&argument, "--seeds=")) {
@@ -89,7 +85,7 @@ int main(int argc, char** argv) {
       uint64_t last = 0;
       if (ends.size() == 2 && absl::SimpleAtoi(ends[0], &first) &&
           absl::SimpleAtoi(ends[1], &last) && first <= last) {
-        return RunMany(first, last, groups);
+        return RunMany(first, last);
       }
       wrong = true;
     } else {
@@ -97,9 +93,8 @@ int main(int argc, char** argv) {
     }
   }
   if (wrong) {
-    fprintf(stderr,
-            "usage: muster_sim [--placement-groups] --seed=N [--verbose] | ... --seeds=A-B\n");
+    fprintf(stderr, "usage: muster_sim --seed=N [--verbose] | muster_sim --seeds=A-B\n");
     return 2;
   }
-  return RunOne(seed, verbose, groups, false);
+  return RunOne(seed, verbose, false);
 }
