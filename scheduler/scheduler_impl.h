@@ -180,6 +180,7 @@ class Scheduler::Impl {
   std::optional<Room> FindWithinQuota(const SchedulingClass& of, int first, int open,
                                       const std::vector<Node*>* only) const;
   bool CloseByQuota(const SchedulingClass& of, int choice, ClosedNodes& closed) const;
+  bool WaitsForQuota(const SchedulingClass& of) const;
   void LookAtQuotas();  // What they close to whom has changed.
   uint64_t ClosedChoices(const SchedulingClass& of, int open, bool& limited) const;
   bool HasRoomNow(const SchedulingClass& of, const Request& head) const;

@@ -62,7 +62,7 @@ void Scheduler::Impl::PlaceByPlan() {
         if (of.waits()) turns.Put(of.head());
         continue;
       }
-      if (of.quota_limited || !of.Feasible()) continue;  // It waits for something else than time.
+      if (WaitsForQuota(of) || !of.Feasible()) continue;  // It waits for something else than time.
     }
     if (of.spec.inside) continue;  // What it waits for is its group's.
     if (reservations >= reservations_max) continue;

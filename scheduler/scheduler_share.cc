@@ -123,6 +123,13 @@ uint64_t Scheduler::Impl::ClosedChoices(const SchedulingClass& of, int open, boo
   return bits;
 }
 
+// As of now: what was placed in this round may have used it up.
+bool Scheduler::Impl::WaitsForQuota(const SchedulingClass& of) const {
+  bool limited = false;
+  if (!quotas_.empty()) ClosedChoices(of, of.head()->open, limited);
+  return limited;
+}
+
 void Scheduler::Impl::LookAtQuotas() {
   if (!quota_used_ && !quota_freed_ &&
       (quotas_.empty() || !(topology_changed_ || look_at_all_ || !touched_.empty())))
@@ -184,7 +191,7 @@ void Scheduler::Impl::PlaceInTurns() {
     Reindex(of);
     if (placed && of.waits()) turns.Put(of.head());
     held_back =
-        held_back || (strict && !placed && !of.spec.inside && !of.quota_limited && of.Feasible());
+        held_back || (strict && !placed && !of.spec.inside && !WaitsForQuota(of) && of.Feasible());
     if (held_back && blocked_jobs_.empty() && inside_.empty()) break;
   }
   grown_.clear();
