@@ -29,6 +29,7 @@ endif()
 
 # What CI builds under the sanitizers, and the programs scripts/test runs for a while.
 add_custom_target(core_tests)
+add_custom_target(threaded_tests)
 add_custom_target(fuzzers)
 
 # muster_library(scheduler SRCS a.cc DEPS absl::strings [PRIVATE_DEPS ...]): the target muster_scheduler,
@@ -43,7 +44,8 @@ function(muster_library name)
 endfunction()
 
 # muster_test(label_selector_test SRCS label_selector_test.cc DEPS muster::scheduler [TIMEOUT 60])
-# Its ctest label is "core" where it tests pure code, which CI also runs under asan and tsan, else "shell".
+# Its ctest label is "core" where it tests pure code, of one thread, which CI also runs under clang's asan and
+# ubsan; "threads" where it tests what our own threads share, which CI also runs under tsan; else "shell".
 function(muster_test name)
   if(NOT MUSTER_TESTS)
     return()
@@ -59,6 +61,9 @@ function(muster_test name)
   if(name MATCHES "_core_test$" OR room MATCHES "^(scheduler|kernels|tests/sim|tests/golden)(/|$)")
     set(label core)
     add_dependencies(core_tests ${name})
+  elseif(room MATCHES "^runtime/(base|collective|snapshot|wire)$")
+    set(label threads)
+    add_dependencies(threaded_tests ${name})
   endif()
   gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60 PROPERTIES
     TIMEOUT ${T_TIMEOUT} LABELS ${label} ENVIRONMENT "${T_ENVIRONMENT}")
