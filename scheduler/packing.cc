@@ -85,12 +85,24 @@ void Packing::Relabeled(Node* node) {
 
 void Packing::Clear() {
   buckets_.clear();
+  empty_ = 0;
   spare_.clear();
   changed_.clear();
   kinds_.clear();
   devices_ = 0;
-  ++kinds_version_;
+  KindsChanged();
   pressure_known_ = false;
+}
+
+void Packing::KindsChanged() const {
+  ++kinds_version_;
+  rankings_.clear();
+  RanksChanged();
+}
+
+void Packing::RanksChanged() const {
+  ++ranks_version_;
+  new_states_.clear();
 }
 
 void Packing::Changed(Node* node) {
@@ -106,7 +118,7 @@ void Packing::Enter(Node& node) {
     kind = std::make_unique<PackKind>();
     if (value != nullptr) kind->value = *value;
     kind->typical = typical_.OfKind(kind->text());
-    ++kinds_version_;
+    KindsChanged();
   }
   node.kind = kind.get();
   ++kind->nodes;
@@ -121,8 +133,9 @@ void Packing::Leave(Node& node) {
   devices_ -= node.total.gpu_devices;
   pressure_known_ = false;
   if (--kind->nodes > 0) return;
+  Purge();
   kinds_.erase(kind->value);
-  ++kinds_version_;
+  KindsChanged();
 }
 
 PackState Packing::StateOf(const Node& node) const {
@@ -173,6 +186,12 @@ void Packing::File(Node& node) const {
         [](const auto& entry, PackBucket* b) { return Before(*entry.second, *b); });
     walk.insert(place, {bucket->state.key, bucket});
     buckets_.emplace(std::move(state), std::move(made));
+    ++empty_;
+    new_states_.push_back(bucket);
+  }
+  if (bucket->rows.empty()) {
+    --empty_;
+    ++bucket->state.kind->states;
   }
   bucket->rows.Add(node.row);
   node.packed = bucket;
@@ -182,15 +201,25 @@ void Packing::Unfile(Node& node) const {
   PackBucket* const bucket = std::exchange(node.packed, nullptr);
   bucket->rows.Remove(node.row);
   if (!bucket->rows.empty()) return;
-  auto& walk = bucket->state.kind->buckets;
-  const auto place =
-      std::lower_bound(walk.begin(), walk.end(), bucket,
-                       [](const auto& entry, PackBucket* b) { return Before(*entry.second, *b); });
-  MUSTER_CHECK(place->second == bucket);
-  walk.erase(place);
-  const auto found = buckets_.find(bucket->state);
-  if (spare_.size() < kSparesMax) spare_.push_back(std::move(found->second));
-  buckets_.erase(found);
+  --bucket->state.kind->states;
+  if (++empty_ > kEmptyMax) Purge();
+}
+
+void Packing::Purge() const {
+  if (empty_ == 0) return;
+  for (const auto& [value, kind] : kinds_) {
+    auto& walk = kind->buckets;
+    const auto is_empty = [](const auto& entry) { return entry.second->rows.empty(); };
+    walk.erase(std::remove_if(walk.begin(), walk.end(), is_empty), walk.end());
+  }
+  for (auto next = buckets_.begin(); next != buckets_.end();) {
+    const auto here = next++;
+    if (!here->second->rows.empty()) continue;
+    if (spare_.size() < kSparesMax) spare_.push_back(std::move(here->second));
+    buckets_.erase(here);
+  }
+  empty_ = 0;
+  RanksChanged();
 }
 
 // --- What follows from the demand ---
@@ -199,6 +228,7 @@ void Packing::Refresh() const {
   if (typical_of_ != demand_.version()) {
     typical_of_ = demand_.version();
     ++version_;
+    RanksChanged();
     typical_ = TypicalShapes(demand_);
     for (const auto& [value, kind] : kinds_) kind->typical = typical_.OfKind(kind->text());
     absl::btree_map<LabelRequirement, int64_t> named;
@@ -216,7 +246,10 @@ void Packing::Refresh() const {
 
 void Packing::RefreshPressure() const {
   pressure_known_ = true;
-  for (const auto& [value, kind] : kinds_) kind->pressure_milli = 0;
+  std::vector<int64_t> before;
+  for (const auto& [value, kind] : kinds_) {
+    before.push_back(std::exchange(kind->pressure_milli, 0));
+  }
   for (const auto& [kinds, gpus] : named_) {
     int64_t devices = 0;
     for (const auto& [value, kind] : kinds_) {
@@ -229,6 +262,10 @@ void Packing::RefreshPressure() const {
       if (kinds.Matches(kind->text())) kind->pressure_milli += pressure;
     }
   }
+  const bool same = std::equal(
+      kinds_.begin(), kinds_.end(), before.begin(), before.end(),
+      [](const auto& entry, int64_t pressure) { return entry.second->pressure_milli == pressure; });
+  if (!same) RanksChanged();
 }
 
 // --- Ranks ---
@@ -338,12 +375,14 @@ PackTarget& Packing::TargetOf(const SchedulingClass& of, int choice) const {
   PackTarget& target = of.pack_targets[static_cast<size_t>(choice)];
   const Choice& wanted = of.spec.choices[static_cast<size_t>(choice)];
   if (target.needs < first_number_) {
+    target.ranking = nullptr;
     target.needs = NumberOf({.gpus = wanted.resources.gpus,
                              .cpus = wanted.resources.cpus,
                              .memory_bytes = wanted.resources.memory_bytes});
   }
   if (target.kinds_version != kinds_version_) {
     target.kinds_version = kinds_version_;
+    target.ranking = nullptr;
     target.kinds.clear();
     const LabelRequirement* about = nullptr;
     for (const LabelRequirement& requirement : wanted.selector.requirements()) {
@@ -361,11 +400,13 @@ Node* Packing::Best(PlacementPolicy policy, const SchedulingClass& of, int choic
   FileChanged();
   Refresh();
   const Resources& needs = of.spec.choices[static_cast<size_t>(choice)].resources;
-  const PackTarget& target = TargetOf(of, choice);
+  PackTarget& target = TargetOf(of, choice);
   if (matched.listed()) return BestListed(policy, target.needs, needs, matched);
+  const Needs wanted{.gpus = needs.gpus, .cpus = needs.cpus, .memory_bytes = needs.memory_bytes};
+  PackRanking& ranking = RankingOf(policy, target);
+  if (KeepUp(ranking, target.needs, wanted)) return BestRanked(ranking, needs, matched);
 
   candidates_.clear();
-  const Needs wanted{.gpus = needs.gpus, .cpus = needs.cpus, .memory_bytes = needs.memory_bytes};
   const FreeKey first = needs.gpus > 0 ? FreeKey::FirstWithGpus(needs.gpus) : FreeKey();
   for (PackKind* kind : target.kinds) {
     const auto& walk = kind->buckets;
@@ -374,6 +415,7 @@ Node* Packing::Best(PlacementPolicy policy, const SchedulingClass& of, int choic
     size_t looked_at = 0;
     for (; next != walk.end() && looked_at < kStatesMax; ++next) {
       PackBucket& bucket = *next->second;
+      if (bucket.rows.empty()) continue;
       if (!MayHold(bucket.state, needs.gpus, needs.cpus, needs.memory_bytes)) continue;
       ++looked_at;
       candidates_.push_back(
@@ -391,8 +433,77 @@ Node* Packing::Best(PlacementPolicy policy, const SchedulingClass& of, int choic
     } else if (i == kFew) {
       std::sort(candidates_.begin() + i, candidates_.end());
     }
-    const Candidate& candidate = candidates_[i];
+    const PackRanking::Ranked& candidate = candidates_[i];
     if (best != nullptr && !(candidate.rank == rank)) break;
+    Node* const found = LowestId(candidate.bucket->rows, matched, needs, best);
+    if (found == nullptr) continue;
+    best = found;
+    rank = candidate.rank;
+  }
+  return best;
+}
+
+PackRanking& Packing::RankingOf(PlacementPolicy policy, PackTarget& target) const {
+  if (target.ranking != nullptr && target.ranking->policy == policy) return *target.ranking;
+  if (rankings_.size() >= kRankingsMax) {
+    KindsChanged();  // All look theirs up again.
+    target.kinds_version = kinds_version_;
+  }
+  std::unique_ptr<PackRanking>& ranking =
+      rankings_[{.policy = policy, .needs = target.needs, .kinds = target.kinds}];
+  if (ranking == nullptr) {
+    ranking = std::make_unique<PackRanking>();
+    ranking->policy = policy;
+    ranking->kinds = target.kinds;
+  }
+  target.ranking = ranking.get();
+  return *ranking;
+}
+
+// False: there is none now.
+bool Packing::KeepUp(PackRanking& ranking, uint32_t number, const Needs& needs) const {
+  for (const PackKind* kind : ranking.kinds) {
+    if (kind->states > kStatesMax) return false;
+  }
+  if (ranking.made_at != ranks_version_) {
+    if (std::exchange(ranking.asked_at, ranks_version_) != ranks_version_) return false;
+    ranking.made_at = ranks_version_;
+    ranking.seen = new_states_.size();
+    ranking.ranked.clear();
+    for (const PackKind* kind : ranking.kinds) {
+      for (const auto& [key, bucket] : kind->buckets) Rank(ranking, *bucket, number, needs);
+    }
+    std::sort(ranking.ranked.begin(), ranking.ranked.end());
+    return true;
+  }
+  if (ranking.seen == new_states_.size()) return true;
+  const auto before = static_cast<std::ptrdiff_t>(ranking.ranked.size());
+  for (; ranking.seen < new_states_.size(); ++ranking.seen) {
+    PackBucket& bucket = *new_states_[ranking.seen];
+    const auto& kinds = ranking.kinds;
+    if (std::find(kinds.begin(), kinds.end(), bucket.state.kind) == kinds.end()) continue;
+    Rank(ranking, bucket, number, needs);
+  }
+  const auto begin = ranking.ranked.begin();
+  std::sort(begin + before, ranking.ranked.end());
+  std::inplace_merge(begin, begin + before, ranking.ranked.end());
+  return true;
+}
+
+void Packing::Rank(PackRanking& ranking, PackBucket& bucket, uint32_t number,
+                   const Needs& needs) const {
+  if (!MayHold(bucket.state, needs.gpus, needs.cpus, needs.memory_bytes)) return;
+  ranking.ranked.push_back(
+      {.rank = RankIn(ranking.policy, number, needs, bucket), .bucket = &bucket});
+}
+
+Node* Packing::BestRanked(const PackRanking& ranking, const Resources& needs,
+                          const MatchedRows& matched) const {
+  Node* best = nullptr;
+  PlacementRank rank;
+  for (const PackRanking::Ranked& candidate : ranking.ranked) {
+    if (best != nullptr && !(candidate.rank == rank)) break;
+    if (candidate.bucket->rows.empty()) continue;
     Node* const found = LowestId(candidate.bucket->rows, matched, needs, best);
     if (found == nullptr) continue;
     best = found;
@@ -459,18 +570,22 @@ void Packing::CheckInvariants(const std::vector<Node*>& nodes) const {
   demand_.CheckInvariants();
   size_t filed = 0;
   size_t walked = 0;
+  size_t empty = 0;
   for (const auto& [value, kind] : kinds_) {
     MUSTER_CHECK(kind->nodes > 0);
     walked += kind->buckets.size();
+    size_t states = 0;
     for (size_t i = 0; i < kind->buckets.size(); ++i) {
       const PackBucket& bucket = *kind->buckets[i].second;
       MUSTER_CHECK(bucket.state.kind == kind.get());
-      MUSTER_CHECK(!bucket.rows.empty());
+      (bucket.rows.empty() ? empty : states) += 1;
       if (i > 0) MUSTER_CHECK(Before(*kind->buckets[i - 1].second, bucket));
       filed += bucket.rows.size();
     }
+    MUSTER_CHECK(states == kind->states);
   }
   MUSTER_CHECK(walked == buckets_.size());
+  MUSTER_CHECK(empty == empty_ && empty <= kEmptyMax);
   MUSTER_CHECK(filed == nodes.size());
   int64_t devices = 0;
   for (const Node* node : nodes) {

@@ -17,10 +17,12 @@
 // Spread compares, least first: whether GPUs are there although none are needed; GPUs in use; what
 // is in use of the device that a share goes to; then the most free (FreeKey), and the node's id.
 //
-// Cost of a search: the states of the accepted kinds that may have room, at most kStatesMax (those
-// with the least free, beyond that), a look-up each; and for the best few the blocks that state and
-// selector have in common. Where only whole GPUs are asked for there are about as many states of a
-// kind as ways to be free. A change of what is free: a look-up, when next searched.
+// Cost of a search: for the best few states the blocks that state and selector have in common. All
+// who need as much of the same kinds share one ranking of the states: made when it is asked for a
+// second time, kept up with each state that is new, and made again once pressures or typical shapes
+// have changed or kEmptyMax states have gone. Without one a search looks at the states of the
+// accepted kinds that may have room, at most kStatesMax of each kind (those with the least free). A
+// change of what is free: a look-up, at the end of the step.
 // Thread-safety: none; searches file what has changed.
 // Source: score as in Weng et al., "Beware of Fragmentation" (USENIX ATC'23), with another slope.
 #pragma once
@@ -64,6 +66,7 @@ struct PlacementRank {
 };
 
 struct PackKind;
+struct PackRanking;
 
 // What nodes have in common that are equal to both policies.
 struct PackState {
@@ -84,7 +87,7 @@ struct PackState {
 
 struct PackBucket {
   PackState state{};
-  RowSet rows{};
+  RowSet rows{};  // Empty for a while after the last has gone: it may come back soon.
   int64_t waste = 0;
   uint64_t waste_version = 0;  // Of the typical shapes, when it was summed up.
   // The last scores: number of the needs, and version and score.
@@ -104,6 +107,7 @@ struct PackKind {
   int64_t pressure_milli = 0;
   TypicalShapes::Set typical{};
   std::vector<std::pair<FreeKey, PackBucket*>> buckets{};  // In order of key.
+  size_t states = 0;                                       // Of these, with nodes.
   const std::string* text() const { return value ? &*value : nullptr; }
 };
 
@@ -112,6 +116,22 @@ struct PackTarget {
   uint32_t needs = 0;          // Their number; 0: not looked up.
   uint64_t kinds_version = 0;  // When `kinds` was made.
   std::vector<PackKind*> kinds{};
+  PackRanking* ranking = nullptr;  // Of these kinds; null: not looked up.
+};
+
+// The states of some kinds that may hold what is needed, best first.
+struct PackRanking {
+  struct Ranked {
+    PlacementRank rank{};
+    PackBucket* bucket = nullptr;
+    friend bool operator<(const Ranked& a, const Ranked& b) { return a.rank < b.rank; }
+  };
+  PlacementPolicy policy{};
+  std::vector<PackKind*> kinds{};
+  uint64_t asked_at = 0;  // Version of the ranks, when it was last asked for.
+  uint64_t made_at = 0;
+  size_t seen = 0;  // Of the states that have been new since.
+  std::vector<Ranked> ranked{};
 };
 
 class Packing {
@@ -120,6 +140,8 @@ class Packing {
   static constexpr int64_t kScarcity = 40;
   static constexpr int64_t kSlopeMilli = 700;  // Of a GPU.
   static constexpr size_t kStatesMax = 4096;
+  static constexpr size_t kEmptyMax = 256;
+  static constexpr size_t kRankingsMax = 1024;
 
   explicit Packing(const NodeRows& rows) : rows_(rows) {}
   Packing(const Packing&) = delete;
@@ -165,14 +187,24 @@ class Packing {
       return H::combine(std::move(h), n.gpus, n.cpus, n.memory_bytes);
     }
   };
-  struct Candidate {
-    PlacementRank rank{};
-    PackBucket* bucket = nullptr;
-    friend bool operator<(const Candidate& a, const Candidate& b) { return a.rank < b.rank; }
+  struct RankingKey {
+    PlacementPolicy policy{};
+    uint32_t needs = 0;
+    std::vector<PackKind*> kinds{};
+    friend bool operator==(const RankingKey& a, const RankingKey& b) {
+      return a.policy == b.policy && a.needs == b.needs && a.kinds == b.kinds;
+    }
+    template <typename H>
+    friend H AbslHashValue(H h, const RankingKey& k) {
+      return H::combine(std::move(h), k.policy, k.needs, k.kinds);
+    }
   };
 
   void File(Node& node) const;
   void Unfile(Node& node) const;
+  void Purge() const;  // Of states without nodes.
+  void KindsChanged() const;
+  void RanksChanged() const;
   PackState StateOf(const Node& node) const;
   void Enter(Node& node);
   void Leave(Node& node);
@@ -185,6 +217,11 @@ class Packing {
   int64_t WasteOf(PackBucket& bucket) const;
   PlacementRank RankIn(PlacementPolicy policy, uint32_t number, const Needs& needs,
                        PackBucket& bucket) const;
+  PackRanking& RankingOf(PlacementPolicy policy, PackTarget& target) const;
+  bool KeepUp(PackRanking& ranking, uint32_t number, const Needs& needs) const;
+  void Rank(PackRanking& ranking, PackBucket& bucket, uint32_t number, const Needs& needs) const;
+  Node* BestRanked(const PackRanking& ranking, const Resources& needs,
+                   const MatchedRows& matched) const;
   Node* LowestId(const RowSet& bucket, const MatchedRows& matched, const Resources& needs,
                  Node* best) const;
   Node* BestListed(PlacementPolicy policy, uint32_t number, const Resources& needs,
@@ -195,10 +232,12 @@ class Packing {
   Demand demand_;
 
   absl::btree_map<std::optional<std::string>, std::unique_ptr<PackKind>> kinds_;
-  uint64_t kinds_version_ = 1;  // Which kinds there are.
+  mutable uint64_t kinds_version_ = 1;  // Which kinds there are.
   int64_t devices_ = 0;
   mutable absl::flat_hash_map<PackState, std::unique_ptr<PackBucket>> buckets_;
   mutable std::vector<std::unique_ptr<PackBucket>> spare_;
+  mutable size_t empty_ = 0;                     // Of buckets_, without nodes.
+  mutable std::vector<PackBucket*> new_states_;  // Since ranks changed.
   mutable std::vector<Node*> changed_;
 
   mutable TypicalShapes typical_;
@@ -210,7 +249,9 @@ class Packing {
   mutable absl::flat_hash_map<Needs, uint32_t> numbers_;
   mutable uint32_t first_number_ = 1;  // Those below are forgotten.
   mutable uint32_t next_number_ = 1;
-  mutable std::vector<Candidate> candidates_;  // Scratch.
+  mutable absl::flat_hash_map<RankingKey, std::unique_ptr<PackRanking>> rankings_;
+  mutable uint64_t ranks_version_ = 1;
+  mutable std::vector<PackRanking::Ranked> candidates_;  // Scratch.
 };
 
 }  // namespace muster::sched
