@@ -167,7 +167,8 @@ class SlowPacking {
     SlowNode after = before;
     after.cpus = std::max<int64_t>(0, before.cpus - needs.cpus);
     after.memory = std::max<int64_t>(0, before.memory - needs.memory_bytes);
-    for (const GpuShare share : *node.Fit(needs)) after.devices[share.device] -= share.amount;
+    const auto shares = node.Fit(needs);
+    for (const GpuShare share : *shares) after.devices[share.device] -= share.amount;
     const int64_t more = (Waste(after) - Waste(before)) / 65536;
     const int64_t score = static_cast<int64_t>(
         std::floor(100 / (1 + std::exp(static_cast<double>(more * 1000 / 7000) / 1000))));
