@@ -123,7 +123,8 @@ bool SchedulingClass::OpenByTime(absl::Time now) {
 
 bool SchedulingClass::OpenByFindings(absl::Time now, bool infeasible_counts) {
   bool any = false;
-  for (int open = 1; open < choices(); ++open) {
+  // The last first: a request gets one more, and is tried with it before it could be called busy.
+  for (int open = choices() - 1; open > 0; --open) {
     auto& segment = segments[open];
     if (segment.empty()) continue;
     const uint8_t findings = Findings(open);
