@@ -137,8 +137,8 @@ struct PackRanking {
 class Packing {
  public:
   static constexpr int64_t kCostUnit = 1000;
-  static constexpr int64_t kScarcity = 40;
-  static constexpr int64_t kSlopeMilli = 700;  // Of a GPU.
+  static constexpr int64_t kScarcity = 80;
+  static constexpr int64_t kSlopeMilli = 1500;  // Of a GPU.
   static constexpr size_t kStatesMax = 4096;
   static constexpr size_t kEmptyMax = 256;
   static constexpr size_t kRankingsMax = 1024;

@@ -239,7 +239,7 @@ bool Scheduler::Impl::PlaceVisibleGroup(SchedulingClass& of, Request& head) {
       for (int choice = filling.start; choice < head.open && filling.bundles > 0; ++choice) {
         if (!SelectorIndex::Selected(*node, of.selectors[choice])) continue;
         while (filling.bundles > 0 && node->free.Fits(of.spec.choices[choice].resources)) {
-          PlaceBundle(head, Room{.node = node, .choice = choice});
+          PlaceBundle(head, Room{.node = node, .choice = choice}, /*dense=*/true);
           --filling.bundles;
         }
       }
@@ -251,10 +251,12 @@ bool Scheduler::Impl::PlaceVisibleGroup(SchedulingClass& of, Request& head) {
   return true;
 }
 
-void Scheduler::Impl::PlaceBundle(Request& request, const Room& room) {
+// `dense`: as what fits was counted, whatever the policy.
+void Scheduler::Impl::PlaceBundle(Request& request, const Room& room, bool dense) {
   const Resources& needs = request.of->spec.choices[room.choice].resources;
   const int number = static_cast<int>(request.bundles.size());
-  const bool spread = cluster_.packing().PolicyOf(*request.of, needs) == PlacementPolicy::kSpread;
+  const bool spread =
+      !dense && cluster_.packing().PolicyOf(*request.of, needs) == PlacementPolicy::kSpread;
   const DeviceOrder order = spread ? DeviceOrder::kEmptiest : DeviceOrder::kFullest;
   Bundle& bundle = request.bundles.emplace_back();
   bundle.state = Bundle::State::kRunning;

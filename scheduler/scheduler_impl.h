@@ -153,7 +153,7 @@ class Scheduler::Impl {
   std::optional<Room> FindOpenRoom(const SchedulingClass& of, int first, int open) const;
   std::vector<Node*> NodesFor(const RequestSpec& spec) const;
   bool Avoids(const Request& request) const;  // The nodes that it avoids are out of question yet.
-  void PlaceBundle(Request& request, const Room& room);
+  void PlaceBundle(Request& request, const Room& room, bool dense = false);
   void TakeBackBundles(Request& request);
   bool OpenByFindings();
   std::vector<SchedulingClass*> ClassesToLookAt();  // Among those that wait.

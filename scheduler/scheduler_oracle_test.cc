@@ -171,8 +171,8 @@ class SlowPacking {
     for (const GpuShare share : *shares) after.devices[share.device] -= share.amount;
     const int64_t more = (Waste(after) - Waste(before)) / 65536;
     const int64_t score = static_cast<int64_t>(
-        std::floor(100 / (1 + std::exp(static_cast<double>(more * 1000 / 7000) / 1000))));
-    return 1000 * (100 - score) + 40 * Pressure(node, nodes);
+        std::floor(100 / (1 + std::exp(static_cast<double>(more * 1000 / 15000) / 1000))));
+    return 1000 * (100 - score) + 80 * Pressure(node, nodes);
   }
 
  private:
@@ -564,7 +564,7 @@ class Oracle {
       if (!Matches(r, c, node)) continue;
       const Resources& needs = r.spec.choices[c].resources;
       while (placed.size() < limit) {
-        const auto shares = node.Fit(needs, Spreads(r));
+        const auto shares = node.Fit(needs);  // Dense, whatever the policy.
         if (!shares) break;
         node.Add(needs, *shares, -1, true);
         placed.push_back({.node = {node.id},
