@@ -1,7 +1,8 @@
 // The inside of Scheduler: one class in several files. scheduler.cc takes events,
-// scheduler_decide.cc places and opens choices, scheduler_share.cc says whose turn it is, keeps
-// quotas and takes leases for others, scheduler_plan.cc is backfill by reservations,
-// scheduler_report.cc explains and checks, scheduler_snapshot.cc takes all of it out and in again.
+// scheduler_decide.cc places and opens choices, scheduler_share.cc says whose turn it is,
+// scheduler_quotas.cc keeps quotas, scheduler_taking.cc takes leases for others, scheduler_plan.cc
+// is backfill by reservations, scheduler_report.cc explains and checks, scheduler_snapshot.cc takes
+// all of it out and in again.
 #pragma once
 
 #include <memory>
@@ -187,6 +188,7 @@ class Scheduler::Impl {
   bool HasRoomAnywhere(const SchedulingClass& of, const Request& head) const;
   // The lease at `placement` begins (+1) or ends (-1).
   void Charge(const Request& request, const Bundle& bundle, int64_t sign);
+  static Resources QuotaHeld(const Bundle& bundle);  // What of it quotas count.
   void ChargeQuotas(const RequestSpec& spec, NodeId node, const Resources& held, int64_t sign);
   void ChargeAgain(const Node& node, int64_t sign);  // All quotas, for all leases of a node.
   void CountBlocked(const RequestSpec& spec, int64_t sign);
