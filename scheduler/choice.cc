@@ -141,6 +141,26 @@ std::string AdvanceOnToText(uint8_t advance_on) {
   return text.empty() ? "never" : text;
 }
 
+static absl::Status ValidateReturn(const RequestSpec& spec) {
+  const ReturnToPreferred& back = spec.return_to_preferred;
+  if (back.moves < 0 || back.moves > kMovesMax) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("return_to_preferred: moves=", back.moves, ": must be from 0 to ", kMovesMax));
+  }
+  if (back.after < absl::ZeroDuration()) {
+    return absl::InvalidArgumentError("return_to_preferred: after must not be negative");
+  }
+  if (back.grace <= absl::ZeroDuration()) {
+    return absl::InvalidArgumentError("return_to_preferred: grace must be positive");
+  }
+  if (back.moves > 0 && (spec.is_group() || spec.inside.has_value())) {
+    return absl::InvalidArgumentError(
+        "return_to_preferred goes with neither a placement group nor what runs inside one: their "
+        "bundles stay where they are");
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Validate(const RequestSpec& spec) {
   if (spec.choices.empty())
     return absl::InvalidArgumentError("a request needs at least one choice");
@@ -164,6 +184,7 @@ absl::Status Validate(const RequestSpec& spec) {
   if (spec.expected_duration <= absl::ZeroDuration()) {
     return absl::InvalidArgumentError("expected_duration must be positive");
   }
+  MUSTER_RETURN_IF_ERROR(ValidateReturn(spec));
   MUSTER_RETURN_IF_ERROR(ValidateTenantName("tenant", spec.tenant));
   MUSTER_RETURN_IF_ERROR(ValidateTenantName("job", spec.job));
   for (size_t i = 0; i < spec.choices.size(); ++i) {

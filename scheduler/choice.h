@@ -111,6 +111,24 @@ struct NodeAffinity {
   }
 };
 
+// Long-lived work may go back to an earlier choice: once it has run for `after` by a later one, and
+// an earlier one has room for all its bundles that nobody who waits could use, it is told to leave
+// (LeavingReason::kReturnToPreferred), and that room is kept for what is asked for instead of it
+// (Requested::instead_of). Its owner asks with one move less.
+struct ReturnToPreferred {
+  int moves = 0;                             // It may still make; 0: it stays where it is.
+  absl::Duration after = absl::Minutes(10);  // Since it was granted.
+  absl::Duration grace = absl::Minutes(5);   // From the Notice to its end; infinite: without one.
+
+  friend bool operator==(const ReturnToPreferred& a, const ReturnToPreferred& b) {
+    return a.moves == b.moves && a.after == b.after && a.grace == b.grace;
+  }
+  template <typename H>
+  friend H AbslHashValue(H h, const ReturnToPreferred& r) {
+    return H::combine(std::move(h), r.moves, r.after, r.grace);
+  }
+};
+
 // Equal specs form one scheduling class, name and owner included.
 struct RequestSpec {
   std::vector<Choice> choices{};  // At least one.
@@ -134,6 +152,7 @@ struct RequestSpec {
   // A hint, never a limit: what backfill and start estimates reckon with. Infinite: not known.
   absl::Duration expected_duration = absl::InfiniteDuration();
   bool preemptible = true;  // Its leases may be taken for work of higher priority, or recalled.
+  ReturnToPreferred return_to_preferred{};
   // Part of the class, not of the decision: "Score", and which application and environment.
   std::string name{};
   std::string owner{};
@@ -142,7 +161,7 @@ struct RequestSpec {
     const auto tied = [](const RequestSpec& s) {
       return std::tie(s.bundles, s.priority, s.fail_if_infeasible, s.affinity, s.avoid, s.name,
                       s.owner, s.choices, s.strategy, s.shapes, s.inside, s.tenant, s.job,
-                      s.expected_duration, s.preemptible, s.placement);
+                      s.expected_duration, s.preemptible, s.placement, s.return_to_preferred);
     };
     return tied(a) == tied(b);
   }
@@ -152,7 +171,7 @@ struct RequestSpec {
                       s.avoid, s.name, s.owner, s.choices, s.strategy, s.shapes,
                       s.inside.has_value(), s.inside.value_or(InsideGroup{}), s.tenant, s.job,
                       s.expected_duration, s.preemptible, s.placement.has_value(),
-                      s.placement.value_or(PlacementPolicy::kPack));
+                      s.placement.value_or(PlacementPolicy::kPack), s.return_to_preferred);
   }
   bool is_group() const { return !shapes.empty(); }  // A placement group.
 };
@@ -164,11 +183,12 @@ inline constexpr int kChoicesMax = 64;
 inline constexpr int kBundlesMax = 100'000;
 inline constexpr int kGroupBundlesMax = 10'000;  // Of one shape of a placement group.
 inline constexpr int kAvoidedNodesMax = 8;
+inline constexpr int kMovesMax = 1000;      // Of ReturnToPreferred.
 inline constexpr int kTenantNameMax = 128;  // Bytes, of a tenant, a job and a quota.
 
 // What the scheduler relies on: at least one choice, bounds, resources in order, no negative
-// `after` (and the primary's `after` is 0), a positive expected duration, names in bounds. Errors:
-// kInvalidArgument naming the choice.
+// `after` (and the primary's `after` is 0), a positive expected duration, moves and names in
+// bounds. Errors: kInvalidArgument naming the choice.
 absl::Status Validate(const RequestSpec& spec);
 
 // The name of a tenant, job or quota, as `what`: printable ASCII without blanks, commas, colons or

@@ -15,6 +15,7 @@ void Scheduler::Impl::Drain(Node& node, const NodeDraining& event) {
   if (!node.draining && !event.draining) return;
   ReservedNodeChanged(node);
   node.draining = event.draining;
+  changed_ = true;
   node.deadline = event.draining ? event.deadline : std::nullopt;
   node.drain_reason = event.draining ? event.reason : "";
   cluster_.topology().Update(node);

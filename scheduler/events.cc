@@ -86,6 +86,11 @@ std::string Text(const Requested& e) {
     absl::StrAppend(&text, " expected=", absl::FormatDuration(e.spec->expected_duration));
   }
   if (!e.spec->preemptible) absl::StrAppend(&text, " preemptible=no");
+  if (const ReturnToPreferred& back = e.spec->return_to_preferred; back.moves > 0) {
+    absl::StrAppend(&text, " moves=", back.moves,
+                    " return_after=", absl::FormatDuration(back.after),
+                    " return_grace=", absl::FormatDuration(back.grace));
+  }
   for (const Choice& choice : e.spec->choices) {
     absl::StrAppend(&text, " choice={", choice.selector.ToString(), "} ",
                     Quoted(ToText(choice.resources)), " after=", absl::FormatDuration(choice.after),
@@ -106,6 +111,7 @@ std::string Text(const Requested& e) {
     }
   }
   if (e.placed_shape >= 0) absl::StrAppend(&text, " placed_shape=", e.placed_shape);
+  if (e.instead_of != RequestId{}) absl::StrAppend(&text, " instead_of=", e.instead_of.ToString());
   if (e.spec->inside) {
     absl::StrAppend(&text, " inside=", e.spec->inside->group.ToString(), "/",
                     e.spec->inside->bundle);

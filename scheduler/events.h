@@ -99,6 +99,9 @@ struct Requested {
   // Of a placement group that was placed before the head lost its memory: by which shape. Its
   // bundles come back with their nodes, or are placed anew once they have been waited for.
   int placed_shape = -1;
+  // Asked for instead of that one, which was told to return to an earlier choice and has ended: the
+  // room that is kept for it is taken, whoever waits. Nothing kept (any more): as any request.
+  RequestId instead_of{};
 };
 // Still waiting: forgotten. Already granted: every bundle is freed; a placement group's once what
 // runs inside it has ended, which is told so by Revoke.

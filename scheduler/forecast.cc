@@ -222,6 +222,7 @@ void Forecast::Take(const Action& action) {
     because_ = absl::StrCat(NameOf(revoke->request), " has been told to leave (",
                             ToString(revoke->reason), ")");
     End({.request = revoke->request, .bundle = revoke->bundle});
+    if (revoke->reason == LeavingReason::kReturnToPreferred) GoOnInstead(revoke->request);
   } else if (const auto* lost = std::get_if<LeaseLost>(&action)) {
     const Lease lease{.request = lost->request, .bundle = lost->bundle};
     if (const auto planned = planned_.find(lease); planned != planned_.end()) {
@@ -248,6 +249,17 @@ void Forecast::Take(const Action& action) {
     estimate.when = StartEstimate::When::kGone;
     estimate.reason = std::move(reason);
   }
+}
+
+void Forecast::GoOnInstead(RequestId ended) {
+  if (scheduler_->Explain(ended, now_)) return;
+  Known known = known_.at(ended);
+  RequestSpec spec = *known.spec;
+  --spec.return_to_preferred.moves;
+  known.spec = SpecHandle(std::move(spec));
+  const RequestId id{made_up_--};
+  known_.emplace(id, known);
+  Step(Requested{.request = id, .spec = known.spec, .instead_of = ended});
 }
 
 int64_t Forecast::CountUnknown(RequestId request) const {

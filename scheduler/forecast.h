@@ -104,6 +104,8 @@ class Forecast {
   void Step(decltype(Event::what) what);
   void Take(const Action& action);
   void End(const Lease& lease);
+  // What its owner would ask for once all of the request has ended.
+  void GoOnInstead(RequestId ended);
   int64_t CountUnknown(RequestId request) const;
   std::string NameOf(RequestId request) const;
   std::string NodeName(NodeId node) const;
@@ -115,7 +117,8 @@ class Forecast {
   int64_t steps_ = 0;
   int64_t guessed_ = 0;
   int64_t leases_lost_ = 0;
-  std::string because_;  // What happens at the moment.
+  uint64_t made_up_ = UINT64_MAX;  // The next id of a request that nobody has made.
+  std::string because_;            // What happens at the moment.
   absl::btree_map<RequestId, Known> known_;
   absl::btree_map<NodeId, std::string> names_;
   absl::btree_set<std::pair<absl::Time, NodeId>> leaving_nodes_;

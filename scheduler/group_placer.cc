@@ -27,6 +27,35 @@ int ChoiceFor(const BundleKind& kind, int limit, const Node& node, const Capacit
   return -1;
 }
 
+// Up to `most` bundles of the kind on a node, each by the first of its choices from `start` on that
+// has room; by the start that holds the most, the lowest on ties.
+struct KindFilling {
+  int bundles = 0;
+  int start = 0;
+};
+KindFilling FillKind(const BundleKind& kind, int limit, const Node& node, const Capacity& capacity,
+                     int most) {
+  KindFilling best;
+  const int choices = ChoicesOf(kind, limit);
+  for (int start = 0; start < choices && best.bundles < most; ++start) {
+    if (start + 1 == choices) {
+      if (!SelectorIndex::Selected(node, kind.selectors[start])) break;
+      const int held = static_cast<int>(capacity.Count((*kind.choices)[start].resources, most));
+      if (held > best.bundles) best = {.bundles = held, .start = start};
+      break;
+    }
+    Capacity left = capacity;
+    int held = 0;
+    for (int choice = start; held < most; ++held) {
+      choice = ChoiceFor(kind, limit, node, left, choice);
+      if (choice < 0) break;
+      left.Take((*kind.choices)[choice].resources);
+    }
+    if (held > best.bundles) best = {.bundles = held, .start = start};
+  }
+  return best;
+}
+
 bool HasGpus(const Domain& domain) { return domain.buckets.size() > 2; }
 
 constexpr int kAllChoices = std::numeric_limits<int>::max();
@@ -90,22 +119,16 @@ struct GroupPlacer::Search {
     int held = 0;
     for (size_t k = 0; k < shape.kinds.size(); ++k) {
       const BundleKind& kind = shape.kinds[k];
-      int more = missing[k];
-      if (ChoicesOf(kind, limit) == 1 && !take && k + 1 == shape.kinds.size()) {
-        if (SelectorIndex::Selected(*into.node, kind.selectors[0])) {
-          held += static_cast<int>(left.Count((*kind.choices)[0].resources, more));
-        }
-        break;
-      }
-      for (int choice = 0; more > 0; --more) {
+      const KindFilling filling = FillKind(kind, limit, *into.node, left, missing[k]);
+      held += filling.bundles;
+      if (!take && k + 1 == shape.kinds.size()) break;
+      int choice = filling.start;
+      for (int i = 0; i < filling.bundles; ++i) {
         choice = ChoiceFor(kind, limit, *into.node, left, choice);
-        if (choice < 0) break;
         left.Take((*kind.choices)[choice].resources);
-        ++held;
-        if (take) {
-          picks[k].push_back({.slot = slot, .choice = choice});
-          --missing[k];
-        }
+        if (!take) continue;
+        picks[k].push_back({.slot = slot, .choice = choice});
+        --missing[k];
       }
     }
     if (take) {
@@ -507,11 +530,13 @@ int GroupPlacer::Most(const Domain& domain, const ShapePlan& shape, int choices,
     if (capacity == nullptr) continue;
     Capacity left = *capacity;
     for (size_t k = 0; k < shape.kinds.size(); ++k) {
-      for (int choice = 0; missing[k] > 0; --missing[k]) {
+      const KindFilling filling = FillKind(shape.kinds[k], choices, *node, left, missing[k]);
+      held += filling.bundles;
+      missing[k] -= filling.bundles;
+      int choice = filling.start;
+      for (int i = 0; i < filling.bundles; ++i) {
         choice = ChoiceFor(shape.kinds[k], choices, *node, left, choice);
-        if (choice < 0) break;
         left.Take((*shape.kinds[k].choices)[choice].resources);
-        ++held;
       }
     }
   }

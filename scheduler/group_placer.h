@@ -16,7 +16,8 @@
 //     nothing of the group is on (whose domain has nothing of it); bundles placed before make way
 //     where another could not be placed otherwise;
 //   - strict_pack: the smallest node that holds all;
-//   - a bundle takes the first of its choices that has room on the node;
+//   - a bundle takes the first of its choices that has room on the node; where the node would then
+//     hold fewer of the equal ones, the earlier choices are left out;
 //   - equal bundles are numbered along the topology: see Topology::Before().
 //
 // What is free is what `view` says, so that the same rules answer "now", "ever", and "if these

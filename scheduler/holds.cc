@@ -55,8 +55,21 @@ Hold& Holds::Add(Hold hold) {
 
 int Holds::CountOf(const SchedulingClass& of) const {
   int count = 0;
-  for (const auto& [id, hold] : holds_) count += hold.of == &of ? 1 : 0;
+  for (const auto& [id, hold] : holds_) count += hold.of == &of && !hold.returns() ? 1 : 0;
   return count;
+}
+
+Hold* Holds::ReturnOf(RequestId request) {
+  for (auto& [id, hold] : holds_) {
+    if (hold.returns() && hold.request == request) return &hold;
+  }
+  return nullptr;
+}
+
+absl::Time Holds::NextEnd() const {
+  absl::Time next = absl::InfiniteFuture();
+  for (const auto& [id, hold] : holds_) next = std::min(next, hold.until);
+  return next;
 }
 
 bool Holds::Claims(LeaseId lease) const {

@@ -18,6 +18,7 @@ namespace muster::sched {
 
 struct HoldPart {
   Node* node = nullptr;
+  int choice = 0;  // Of a hold for a return.
   Resources needs{};
   Resources has{};
   GpuShares devices{};
@@ -32,21 +33,30 @@ struct Hold {
   SchedulingClass* of = nullptr;  // Its oldest waiting requests get what is held.
   RequestId request{};            // That it was made for.
   LeavingReason reason = LeavingReason::kPreempted;
+  // Of kReturnToPreferred, which is for nobody who waits, but for what will be asked for instead of
+  // `request`: by which level of a strategy, and until when, once `request` has ended.
+  int level = 0;
+  absl::Time until = absl::InfiniteFuture();
   std::vector<HoldPart> parts{};
   std::vector<LeaseId> victims{};
 
+  bool returns() const { return reason == LeavingReason::kReturnToPreferred; }
   bool full() const;
   bool IsOn(const Node& node) const;
 };
 
 class Holds {
  public:
+  static constexpr size_t kMax = 64;
+
   bool empty() const { return holds_.empty(); }
   size_t size() const { return holds_.size(); }
   Hold& Add(Hold hold);
   // The parts are to be empty.
   void Remove(uint64_t id) { holds_.erase(id); }
-  int CountOf(const SchedulingClass& of) const;
+  int CountOf(const SchedulingClass& of) const;  // For those that wait.
+  Hold* ReturnOf(RequestId request);             // Null: none.
+  absl::Time NextEnd() const;                    // InfiniteFuture(): none has an end.
   bool Claims(LeaseId lease) const;
   // A hold that claims the lease and whose class is of `priority` or higher.
   bool ClaimsAt(LeaseId lease, int priority) const;

@@ -38,14 +38,18 @@ bool Scheduler::Impl::PlaceShaped(SchedulingClass& of, Request& head) {
 
 void Scheduler::Impl::PlaceFoundShape(Request& head) {
   Dequeue(head);
-  head.shape = group_room_.shape;
-  head.level = group_room_.level;
-  head.bundles.resize(group_room_.rooms.size());
-  for (size_t i = 0; i < group_room_.rooms.size(); ++i) {
-    PlaceAt(head, static_cast<int>(i), group_room_.rooms[i]);
-  }
+  TakeFoundShape(head);
   Granted(head);
   WakeInside(head.id);
+}
+
+void Scheduler::Impl::TakeFoundShape(Request& request) {
+  request.shape = group_room_.shape;
+  request.level = group_room_.level;
+  request.bundles.resize(group_room_.rooms.size());
+  for (size_t i = 0; i < group_room_.rooms.size(); ++i) {
+    PlaceAt(request, static_cast<int>(i), group_room_.rooms[i]);
+  }
 }
 
 // Into group_room_; nodes that a quota closes to it are left out.

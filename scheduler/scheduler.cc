@@ -44,6 +44,9 @@ absl::Time Scheduler::Impl::NextTick() const {
   if (!timers_.empty()) next = std::min(next, timers_.begin()->first.first);
   if (!adoptions_.empty()) next = std::min(next, adoptions_.begin()->first);
   next = std::min({next, leaving_.NextDue(), NextSlice(), ReservationTick()});
+  if (!holds_.empty()) next = std::min(next, holds_.NextEnd());
+  const auto back = returns_.upper_bound({now_, RequestId{UINT64_MAX}});
+  if (back != returns_.end()) next = std::min(next, back->first);
   if (waiting_ > 0 && InGrace()) next = std::min(next, grace_end_);
   return next;
 }
@@ -120,6 +123,7 @@ void Scheduler::Impl::On(const NodeReachable& event) {
   if (node == nullptr || node->reachable == event.reachable) return;
   ReservedNodeChanged(*node);
   node->reachable = event.reachable;
+  changed_ = true;
   if (!event.reachable) DropHoldsOn(*node);
   cluster_.topology().Update(*node);
   Grew(*node);
@@ -220,6 +224,7 @@ void Scheduler::Impl::On(const Requested& event) {
     BeginSlice(request);
     return WaitForMissing(request);
   }
+  if (event.instead_of != RequestId{} && PlaceKept(request, event.instead_of)) return;
   if (known_and_first || (of == nullptr && IsFirstOf(*request.of))) {
     request.open = request.of->open_at_first();
     if (!room || !HasRoom(*request.of, *room)) {
@@ -246,6 +251,7 @@ void Scheduler::Impl::On(const RequestCancelled& event) {
       EndBundle(*request, static_cast<int>(bundle));
     }
   }
+  if (const Hold* const kept = holds_.ReturnOf(request->id)) DropHold(kept->id, false);
   Forget(*request);
 }
 
@@ -336,6 +342,11 @@ void Scheduler::Impl::Forget(Request& request) {
   if (new_waiting_ == &request) new_waiting_ = nullptr;
   if (reservation_.group == request.id) DropReservation();
   SchedulingClass* const of = request.of;
+  if (of->spec.return_to_preferred.moves > 0) {
+    ForgetReturn(request);
+    if (Hold* const kept = holds_.ReturnOf(request.id))
+      kept->until = now_ + config_.return_patience;
+  }
   if (of->spec.inside) {
     const auto group = inside_.find(of->spec.inside->group);
     if (--group->second[of->id] == 0) group->second.erase(of->id);
@@ -344,15 +355,19 @@ void Scheduler::Impl::Forget(Request& request) {
   if (!granted_since_.empty() && !request.bundles.empty()) {
     granted_since_.erase({request.granted_at(), request.id});
   }
-  if (of->requests == 1) {  // Its last.
-    DropHoldsOf(*of);
-    tenants_.Leave(of->tenant);
-    of->tenant = nullptr;
-  }
   requests_.erase(&request);
   request.Reset();
   free_requests_.push_back(&request);
-  cluster_.Unuse(of);
+  LeaveClass(*of);
+}
+
+void Scheduler::Impl::LeaveClass(SchedulingClass& of) {
+  if (of.requests == 1) {  // Its last.
+    DropHoldsOf(of);
+    tenants_.Leave(of.tenant);
+    of.tenant = nullptr;
+  }
+  cluster_.Unuse(&of);
 }
 
 void Scheduler::Impl::Enqueue(Request& request) {
@@ -390,6 +405,7 @@ void Scheduler::Impl::EndBundle(Request& request, int number) {
   leaving_.Forget({request.id, number});
   Charge(request, bundle, -1);
   bundle.state = Bundle::State::kEnded;
+  changed_ = true;  // Also where its node gets nothing new: it was reckoned with.
   NoteEmptied(node);
   cluster_.topology().Update(node);
   Grew(node);
@@ -453,6 +469,7 @@ void Scheduler::Impl::Adopt(const HeldLease& held, Node& node) {
     rooms_.at({spec.inside->group, inside}).children.emplace(request->id, held.bundle);
   }
   if (inside < 0) Charge(*request, bundle, +1);
+  AwaitReturn(*request);
   if (request->adopt_by && !request->Has(Bundle::State::kMissing)) {
     StopWaitingForMissing(*request);
     if (!request->Has(Bundle::State::kEnded)) Granted(*request);

@@ -25,6 +25,8 @@
 //     free memory, both in steps (free_key.h); node id. On a node: whole
 //     GPUs are the lowest empty devices, a share goes to the fullest device that has room (the
 //     lowest on ties);
+//   - long-lived work returns to an earlier choice once that has room: ReturnToPreferred in
+//   choice.h;
 //   - node affinity and avoidance of nodes that failed: see placement_constraints.h;
 //   - draining and unreachable nodes get nothing new, and count as existing: nothing is infeasible
 //   for their absence; devices in quarantine count as not there, since they come back only once
@@ -81,6 +83,9 @@ struct SchedulerConfig {
   // How long a request waits for room on other nodes than those it avoids, where others could ever
   // hold it.
   absl::Duration avoid_for = absl::Seconds(10);
+  // How long the room of an earlier choice is kept, once what is to return there has ended, for
+  // what is asked for instead of it.
+  absl::Duration return_patience = absl::Seconds(10);
   // From the Notice to the end of what holds a device that came into quarantine.
   absl::Duration quarantine_grace = absl::Seconds(30);
   int lost_nodes_kept = 100;    // In Nodes(), the newest.

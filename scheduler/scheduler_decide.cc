@@ -58,6 +58,7 @@ void Scheduler::Impl::SettleAll() {
     grown_ = std::exchange(regrown_, {});
     again = !grown_.empty();
   }
+  TryReturns();
   SayInfeasible();
 }
 
@@ -219,9 +220,15 @@ std::vector<Node*> Scheduler::Impl::NodesFor(const RequestSpec& spec) const {
 }
 
 bool Scheduler::Impl::PlaceVisibleGroup(SchedulingClass& of, Request& head) {
+  if (!TakeGroup(of, head)) return false;
+  Dequeue(head);
+  Granted(head);
+  return true;
+}
+
+bool Scheduler::Impl::TakeGroup(const SchedulingClass& of, Request& head) {
   const std::vector<Node*> nodes = NodesFor(of.spec);
   if (!HasRoomForAll(of, head.open, nodes)) return false;
-  Dequeue(head);
   const size_t bundles = static_cast<size_t>(of.spec.bundles);
   while (head.bundles.size() < bundles) {
     const std::optional<Room> room = FindOpenRoom(of, 0, head.open);
@@ -247,7 +254,6 @@ bool Scheduler::Impl::PlaceVisibleGroup(SchedulingClass& of, Request& head) {
   }
   MUSTER_CHECK(head.bundles.size() == bundles);
   FollowTopology(head);
-  Granted(head);
   return true;
 }
 
@@ -285,6 +291,7 @@ void Scheduler::Impl::TakeBackBundles(Request& request) {
 }
 
 void Scheduler::Impl::Granted(Request& request) {
+  ForgetReturn(request);  // It may have been adopted.
   if (config_.sharing.time_slice == absl::InfiniteDuration()) {
     request.waited = now_ - request.since;
   } else {
@@ -292,6 +299,7 @@ void Scheduler::Impl::Granted(Request& request) {
     request.waited = now_ - request.since;
     BeginSlice(request);
   }
+  AwaitReturn(request);
   RecordGrant(request);
   CountOvertaking(request);
   SayGrant(request);
@@ -419,7 +427,7 @@ void Scheduler::Impl::Reindex(SchedulingClass& of) {
 void Scheduler::Impl::Grew(Node& node) {
   if (!node.reachable || node.draining) return;
   InsertById(grown_, &node);
-  if (config_.sharing.preemption) InsertById(changed_nodes_, &node);
+  if (config_.sharing.preemption || !returns_.empty()) InsertById(changed_nodes_, &node);
 }
 
 }  // namespace muster::sched

@@ -123,7 +123,8 @@ class Scheduler::Impl {
   // Nothing happens by the clock alone, and nothing is kept for anybody.
   bool IsCalm() const {
     return holds_.empty() && broken_.empty() && big_.empty() && reservation_.group == RequestId{} &&
-           granted_since_.empty() && config_.sharing.backfill == Backfill::kGreedy;
+           granted_since_.empty() && returns_.empty() &&
+           config_.sharing.backfill == Backfill::kGreedy;
   }
   // Nothing has changed that could matter to what does not wait.
   bool SameNodes() const {
@@ -150,6 +151,7 @@ class Scheduler::Impl {
   void PlaceFound(Request& request, const Room& room);
   bool PlaceGroup(SchedulingClass& of, Request& head);
   bool PlaceVisibleGroup(SchedulingClass& of, Request& head);
+  bool TakeGroup(const SchedulingClass& of, Request& request);  // All its bundles, or none.
   std::optional<Room> FindRoomFor(const SchedulingClass& of, const Request& head);
   std::optional<Room> FindOpenRoom(const SchedulingClass& of, int first, int open) const;
   std::vector<Node*> NodesFor(const RequestSpec& spec) const;
@@ -191,6 +193,8 @@ class Scheduler::Impl {
   static Resources QuotaHeld(const Bundle& bundle);  // What of it quotas count.
   void ChargeQuotas(const RequestSpec& spec, NodeId node, const Resources& held, int64_t sign);
   void ChargeAgain(const Node& node, int64_t sign);  // All quotas, for all leases of a node.
+  void ChargeKept(const Hold& hold, int64_t sign);
+  void ChargeKept(const Hold& hold, const Node& node, int64_t sign);  // What of it is there.
   void CountBlocked(const RequestSpec& spec, int64_t sign);
   void SpareBlocked(LeaseId lease);
   // A lease of its job waits for others: it is held back by nobody.
@@ -232,6 +236,24 @@ class Scheduler::Impl {
   void ExplainQuotas(const Request& request, Explanation& explanation) const;
   std::vector<std::string> BetweenJobs(const Request& request) const;
   void CheckSharing() const;
+  // --- Return to an earlier choice (returns.cc) ---
+  void AwaitReturn(const Request& request);        // It was granted, adopted, or spared.
+  void ForgetReturn(const Request& request);       // It ends, or is told.
+  static int WorstChoice(const Request& request);  // Of its running bundles.
+  static absl::Time ReturnDue(const Request& request);
+  bool MayReturn(const Request& request) const;
+  bool GrewForReturn(const Request& request) const;
+  void TryReturns();
+  bool TakeBundles(
+      Request& request);  // By its open choices, whoever waits; false: there is no room.
+  bool ReturnOne(Request& request);
+  // What is asked for instead of a request that has ended. False: nothing is kept for it.
+  bool PlaceKept(Request& request, RequestId instead_of);
+  void PlaceKept(Request& request, const HoldPart& part);
+  void SpareReturning(const Hold& hold);  // It is dropped.
+  void KeepClass(SchedulingClass& of);
+  void LeaveClass(SchedulingClass& of);
+  void CheckReturns() const;
   // --- Placement groups, strategies and what runs inside groups (placement_groups.cc) ---
   struct BundleRoom {  // What is left of a bundle that requests were placed in.
     Capacity left;
@@ -240,6 +262,7 @@ class Scheduler::Impl {
   bool PlaceShaped(SchedulingClass& of, Request& head);
   bool FindShaped(const SchedulingClass& of, int open) const;
   void PlaceFoundShape(Request& head);  // Where group_room_ says.
+  void TakeFoundShape(Request& request);
   bool PlaceInside(SchedulingClass& of, Request& head);
   // Where a request inside a group would go now: which bundle, which choice.
   struct InsideRoom {
@@ -374,6 +397,10 @@ class Scheduler::Impl {
   bool look_again_ = false;   // A class is to be tried again in this Settle().
   bool changed_ = false;      // Since the last Settle(): something may be placed or taken.
   absl::Time recall_looked_at_ = absl::InfinitePast();
+  // Granted by a later choice, with moves left and not told: when it may return to an earlier one.
+  absl::btree_set<std::pair<absl::Time, RequestId>> returns_;
+  absl::Time returns_looked_at_ = absl::InfinitePast();
+  bool returns_put_off_ = false;      // Others waited when they were looked at last.
   int takings_left_ = 0;              // Of TakeFor(), in this Settle(): a bound, whatever happens.
   std::vector<Node*> changed_nodes_;  // Since the last Settle(): that grew.
 

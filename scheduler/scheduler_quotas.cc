@@ -48,7 +48,25 @@ void Scheduler::Impl::ChargeAgain(const Node& node, int64_t sign) {
     if (request.of->spec.inside) continue;  // Its group is charged.
     ChargeQuotas(request.of->spec, node.id, QuotaHeld(request.bundles[lease.second]), sign);
   }
+  for (const auto& [id, hold] : holds_.all()) {
+    if (hold.returns()) ChargeKept(hold, node, sign);
+  }
   (sign > 0 ? quota_used_ : quota_freed_) = true;
+}
+
+// What is kept for a return counts as if it ran there already.
+void Scheduler::Impl::ChargeKept(const Hold& hold, const Node& node, int64_t sign) {
+  if (quotas_.empty()) return;
+  for (const HoldPart& part : hold.parts) {
+    if (part.node == &node) ChargeQuotas(hold.of->spec, node.id, part.needs, sign);
+  }
+}
+
+void Scheduler::Impl::ChargeKept(const Hold& hold, int64_t sign) {
+  if (quotas_.empty()) return;
+  for (const HoldPart& part : hold.parts) {
+    ChargeQuotas(hold.of->spec, part.node->id, part.needs, sign);
+  }
 }
 
 // The nodes that quotas close to `choice`; false: none does.

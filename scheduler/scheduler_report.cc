@@ -214,6 +214,7 @@ void Scheduler::Impl::CheckInvariants() const {
     MUSTER_CHECK(request->bundles[lease.second].state == Bundle::State::kRunning);
   }
   CheckGroups();
+  CheckReturns();
   CheckReservation();
   // Requests: each waits or holds something, and none is kept after its end.
   MUSTER_CHECK(static_cast<int64_t>(requests_.size()) >= granted + waiting_);

@@ -132,6 +132,11 @@ std::vector<std::string> Scheduler::Impl::BetweenJobs(const Request& request) co
                                    told->notice.why));
       break;  // The others say the same.
     }
+    if (lines.empty() && returns_.contains({ReturnDue(request), request.id})) {
+      const int moves = of.spec.return_to_preferred.moves;
+      lines.push_back(absl::StrCat("It returns to an earlier choice once that has room (", moves,
+                                   moves == 1 ? " move" : " moves", " left)"));
+    }
     return lines;
   }
   if (ByShare()) {
@@ -203,6 +208,19 @@ void Scheduler::Impl::CheckSharing() const {
       }
     }
   }
+  for (const auto& [id, hold] : holds_.all()) {
+    for (const HoldPart& part : hold.parts) {
+      if (!hold.returns()) continue;
+      for (const auto& [name, entry] : quotas_.entries()) {
+        if (!entry.Covers(hold.of->spec) || !entry.quota.selector.Matches(part.node->labels)) {
+          continue;
+        }
+        for (const auto& [limit, amount] : entry.used) {
+          under[{name, limit}] += AmountOf(part.needs, limit);
+        }
+      }
+    }
+  }
   MUSTER_CHECK(totals.cpus == tenants_.totals().cpus);
   MUSTER_CHECK(totals.gpus == tenants_.totals().gpus);
   MUSTER_CHECK(totals.memory_bytes == tenants_.totals().memory_bytes);
@@ -229,7 +247,7 @@ void Scheduler::Impl::CheckSharing() const {
   // Holds: of classes that wait for no fewer, on nodes there are, no part with more than it needs.
   for (const auto& [id, hold] : holds_.all()) {
     MUSTER_CHECK(holds_.CountOf(*hold.of) <= hold.of->waiting);
-    MUSTER_CHECK(!hold.full());
+    MUSTER_CHECK(!hold.full() || hold.returns());
     for (const HoldPart& part : hold.parts) {
       MUSTER_CHECK(cluster_.FindNode(part.node->id) == part.node);
       MUSTER_CHECK(part.has.cpus <= part.needs.cpus);

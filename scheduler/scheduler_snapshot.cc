@@ -57,13 +57,20 @@ SnapshotRequest RequestOf(const Request& request) {
 }
 
 SnapshotHold HoldOf(const Hold& hold) {
-  SnapshotHold to{.of = hold.of->id, .request = hold.request, .reason = hold.reason};
+  SnapshotHold to{.of = hold.of->id,
+                  .request = hold.request,
+                  .reason = hold.reason,
+                  .level = hold.level,
+                  .until = hold.until};
   for (const LeaseId& lease : hold.victims) {
     to.victims.push_back({.request = lease.first, .bundle = lease.second});
   }
   for (const HoldPart& part : hold.parts) {
-    to.parts.push_back(
-        {.node = part.node->id, .needs = part.needs, .has = part.has, .devices = part.devices});
+    to.parts.push_back({.node = part.node->id,
+                        .choice = part.choice,
+                        .needs = part.needs,
+                        .has = part.has,
+                        .devices = part.devices});
   }
   return to;
 }
@@ -87,6 +94,9 @@ absl::Status CheckConfig(const SchedulerConfig& config) {
   }
   if (config.adoption_timeout < absl::ZeroDuration()) {
     return Wrong("config: adoption_timeout is negative");
+  }
+  if (config.return_patience < absl::ZeroDuration()) {
+    return Wrong("config: return_patience is negative");
   }
   return absl::OkStatus();
 }
@@ -204,6 +214,12 @@ absl::Status Scheduler::Impl::Load(const Snapshot& snapshot, std::vector<Action>
   }
   for (const SnapshotNode& from : snapshot.nodes) MUSTER_RETURN_IF_ERROR(LoadQuarantine(from));
   next_arrival_ = snapshot.next_arrival;
+  for (const SnapshotHold& from : snapshot.holds) {  // Of classes that perhaps no request is of.
+    const auto of = cluster_.classes().find(from.of);
+    if (from.reason == LeavingReason::kReturnToPreferred && of != cluster_.classes().end()) {
+      KeepClass(*of->second);
+    }
+  }
   for (const auto& [id, of] : cluster_.classes()) {
     if (of->idle_since && *of->idle_since >= snapshot.next_idle) {
       return Wrong("class ", id, ": idle_since is 0, but no request is of it");
@@ -373,6 +389,7 @@ absl::Status Scheduler::Impl::LoadRequest(const SnapshotRequest& from) {
       !(spec.is_group() && from.adopt_by)) {
     return Wrong(name, ": none of its bundles runs");
   }
+  AwaitReturn(request);
   if (from.adopt_by) {
     if (!request.Has(Bundle::State::kMissing))
       return Wrong(name, ": adopt_by, but none is missing");
@@ -418,11 +435,24 @@ absl::Status Scheduler::Impl::LoadHold(const SnapshotHold& from) {
   const std::string name = absl::StrCat("the hold for request ", from.request.ToString());
   const auto of = cluster_.classes().find(from.of);
   if (of == cluster_.classes().end()) return Wrong(name, ": there is no class ", from.of);
-  Hold hold{.of = of->second.get(), .request = from.request, .reason = from.reason};
+  Hold hold{.of = of->second.get(),
+            .request = from.request,
+            .reason = from.reason,
+            .level = from.level,
+            .until = from.until};
   for (const SnapshotVictim& victim : from.victims) {
     hold.victims.push_back({victim.request, victim.bundle});
   }
-  if (holds_.CountOf(*hold.of) >= hold.of->waiting) return Wrong(name, ": none waits for it");
+  const Request* const told = hold.returns() ? Find(from.request) : nullptr;
+  if (hold.returns()) {
+    const bool known = told != nullptr ? told->of == hold.of && told->granted()
+                                       : from.until != absl::InfiniteFuture();
+    if (!known || holds_.ReturnOf(from.request) != nullptr) {
+      return Wrong(name, ": it is kept for what no request of its class is to return from");
+    }
+  } else if (holds_.CountOf(*hold.of) >= hold.of->waiting) {
+    return Wrong(name, ": none waits for it");
+  }
   for (const SnapshotHoldPart& part : from.parts) {
     Node* const node = cluster_.FindNode(part.node);
     if (node == nullptr) return Wrong(name, ": there is no node ", part.node.ToString());
@@ -432,9 +462,14 @@ absl::Status Scheduler::Impl::LoadHold(const SnapshotHold& from) {
       return Wrong(name, ": node ", node->name, " has not what it keeps");
     }
     cluster_.topology().Update(*node);
-    hold.parts.push_back(
-        {.node = node, .needs = part.needs, .has = part.has, .devices = part.devices});
+    hold.parts.push_back({.node = node,
+                          .choice = part.choice,
+                          .needs = part.needs,
+                          .has = part.has,
+                          .devices = part.devices});
   }
+  if (told != nullptr) ForgetReturn(*told);
+  if (hold.returns()) ChargeKept(hold, +1);
   holds_.Add(std::move(hold));
   return absl::OkStatus();
 }

@@ -11,7 +11,6 @@
 namespace muster::sched {
 namespace {
 
-constexpr size_t kHoldsMax = 64;
 // Classes for which nothing can be recalled, before the others are left for another time.
 constexpr int kRecallFailuresMax = 8;
 
@@ -30,6 +29,7 @@ void Scheduler::Impl::FillHolds() {
       part.Fill();
       cluster_.topology().Update(*part.node);
     }
+    if (hold.returns()) continue;
     const bool awaited = std::any_of(hold.victims.begin(), hold.victims.end(), [&](LeaseId lease) {
       Request* const victim = Find(lease.first);
       if (victim == nullptr || !victim->of->spec.is_group()) {
@@ -56,6 +56,10 @@ bool Scheduler::Impl::DropSpareHolds() {
   absl::btree_map<uint64_t, int64_t> kept;  // By class.
   std::vector<uint64_t> spare;
   for (const auto& [id, hold] : holds_.all()) {
+    if (hold.returns()) {
+      if (hold.until <= now_) spare.push_back(id);
+      continue;
+    }
     if (!hold.of->Feasible() || ++kept[hold.of->id] > hold.of->waiting) spare.push_back(id);
   }
   for (const uint64_t id : spare) DropHold(id, /*spare_victims=*/true);
@@ -71,6 +75,14 @@ void Scheduler::Impl::DropHold(uint64_t id, bool spare_victims) {
     part.Empty();
     cluster_.topology().Update(*part.node);
     Grew(*part.node);
+    // Where others are being placed, those that were tried before are to see it too.
+    if (part.node->reachable && !part.node->draining) InsertById(regrown_, part.node);
+  }
+  if (hold.returns()) {
+    ChargeKept(hold, -1);
+    SpareReturning(hold);
+    LeaveClass(*hold.of);
+    return;
   }
   if (!spare_victims) return;
   // Whoever has given nothing back yet may stay: nobody needs it to leave any more.
@@ -93,7 +105,7 @@ void Scheduler::Impl::DropHoldsOn(const Node& node) {
     if (hold.IsOn(node)) ids.push_back(id);
   }
   for (const uint64_t id : ids) {
-    LookAgain(*holds_.all().at(id).of);
+    if (!holds_.all().at(id).returns()) LookAgain(*holds_.all().at(id).of);
     DropHold(id, /*spare_victims=*/false);
   }
 }
@@ -110,7 +122,7 @@ void Scheduler::Impl::LookAgain(SchedulingClass& of) {
 void Scheduler::Impl::DropHoldsOf(const SchedulingClass& of) {
   std::vector<uint64_t> ids;
   for (const auto& [id, hold] : holds_.all()) {
-    if (hold.of == &of) ids.push_back(id);
+    if (hold.of == &of && !hold.returns()) ids.push_back(id);
   }
   for (const uint64_t id : ids) DropHold(id, /*spare_victims=*/true);
 }
@@ -157,7 +169,7 @@ bool Scheduler::Impl::TakeForAll(SchedulingClass& of, LeavingReason reason) {
   for (int held = holds_.CountOf(of); held > 0 && request != nullptr; --held) {
     request = of.After(*request);
   }
-  for (; request != nullptr && holds_.size() < kHoldsMax && takings_left_ > 0;
+  for (; request != nullptr && holds_.size() < Holds::kMax && takings_left_ > 0;
        request = of.After(*request)) {
     --takings_left_;
     if (!TakeFor(of, *request, reason)) return false;
@@ -319,7 +331,7 @@ bool Scheduler::Impl::TakeVisible(SchedulingClass& of, Request& request, Leaving
     if (there && hold.of->spec.priority < of.spec.priority) lower.push_back(id);
   }
   for (const uint64_t id : lower) {
-    LookAgain(*holds_.all().at(id).of);
+    if (!holds_.all().at(id).returns()) LookAgain(*holds_.all().at(id).of);
     DropHold(id, /*spare_victims=*/false);
   }
   Hold hold{.of = &of, .request = request.id, .reason = reason};

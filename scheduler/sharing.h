@@ -71,7 +71,8 @@ std::string WeightToText(int64_t weight_milli);
 // "At most 8 GPUs with accelerator-type H100 for the tenant research." A request counts with all
 // its bundles: where they would not fit together, the nodes that the selector matches are closed to
 // it. A limit that is left out limits nothing. The CPUs of a blocked lease do not count: they are
-// lent, to what it waits for among others, and taken back whatever the limit.
+// lent, to what it waits for among others, and taken back whatever the limit. Room that is kept for
+// work to return to counts as if it ran there.
 struct Quota {
   std::string name{};
   // Whose: of one tenant, or of one job, or, both empty, of everyone together.

@@ -95,6 +95,7 @@ struct SnapshotLeaving {  // A lease that was told to leave.
 // Room that is kept for a request; see holds.h.
 struct SnapshotHoldPart {
   NodeId node{};
+  int choice = 0;  // kReturnToPreferred.
   Resources needs{};
   Resources has{};
   GpuShares devices{};
@@ -107,6 +108,8 @@ struct SnapshotHold {
   uint64_t of = 0;  // The class.
   RequestId request{};
   LeavingReason reason = LeavingReason::kPreempted;
+  int level = 0;  // kReturnToPreferred; see Hold.
+  absl::Time until = absl::InfiniteFuture();
   std::vector<SnapshotHoldPart> parts{};
   std::vector<SnapshotVictim> victims{};
 };

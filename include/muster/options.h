@@ -147,6 +147,16 @@ struct TaskOptions {
   std::string placement = {};
 };
 
+// Long-lived work goes back to a choice that it asked for before the one it was granted, once that
+// has room which nobody who waits could use. Its ranks are told to leave (leaving.h), that room is
+// kept meanwhile, and the group starts there at its next generation; that costs no restart.
+struct ReturnToPreferred {
+  int moves = 0;                             // At most so many, up to 1000; 0: it stays.
+  absl::Duration after = absl::Minutes(10);  // Since the generation was granted its choice.
+  // To save and leave; then what still runs is killed. Infinite: as long as it likes.
+  absl::Duration grace = absl::Minutes(5);
+};
+
 struct GroupOptions {
   int ranks = 1;  // Leased all or none.
   TaskOptions per_rank =
@@ -156,6 +166,8 @@ struct GroupOptions {
   // How the ranks lie to each other: levels, tried in order, as in PlacementGroupOptions. Empty:
   // anywhere.
   std::vector<std::string> strategy = {};
+  // From a choice of per_rank.fallback_strategy to one before it.
+  ReturnToPreferred return_to_preferred = {};
 };
 
 struct CancelOptions {

@@ -139,8 +139,8 @@ class RunningRuntime final : public ClientRuntime {
                                          absl::StrCat("max_restarts is ", options.max_restarts,
                                                       "; allowed: 0 or more, or -1 for no end")));
     }
-    absl::StatusOr<v1::RequestSpec> spec =
-        MakeRequestSpec(options.per_rank, options.ranks, options.strategy);
+    absl::StatusOr<v1::RequestSpec> spec = MakeRequestSpec(
+        options.per_rank, options.ranks, options.strategy, options.return_to_preferred);
     if (!spec.ok()) return Fail(std::move(object), spec.status());
     spec->set_name(object->name);
     MutexLock lock(&mutex_);

@@ -373,33 +373,12 @@ void DriverCore::On(FromHead& from) {
     case v1::ToDriver::kFindTasks:
       OnFindTasks(from.message.find_tasks());
       break;
-    case v1::ToDriver::kDraining: {
-      const auto lease = lease_of_key_.find(from.message.draining().lease().SerializeAsString());
-      if (lease == lease_of_key_.end()) break;
-      Lease& draining = *leases_.at(lease->second);
-      draining.draining = true;
-      if (draining.state != LeaseState::kOpen) break;
-      v1::ToExecutor message;
-      message.mutable_drain()->set_deadline_in_ns(from.message.draining().deadline_in_ns());
-      message.mutable_drain()->set_reason(from.message.draining().reason());
-      message.mutable_drain()->set_why(from.message.draining().why());
-      actions_->push_back(ToExecutor{draining.number, std::move(message)});
-      if (draining.task_class == 0) break;
-      classes_.at(draining.task_class)->ready.erase(draining.number);
-      if (draining.in_flight.empty()) Close(draining);
+    case v1::ToDriver::kDraining:
+      OnDraining(from.message.draining());
       break;
-    }
-    case v1::ToDriver::kStays: {
-      const auto lease = lease_of_key_.find(from.message.stays().lease().SerializeAsString());
-      if (lease == lease_of_key_.end()) break;
-      Lease& stays = *leases_.at(lease->second);
-      stays.draining = false;
-      if (stays.state != LeaseState::kOpen) break;
-      v1::ToExecutor message;
-      message.mutable_drain()->set_withdrawn(true);
-      actions_->push_back(ToExecutor{stays.number, std::move(message)});
-      break;  // It takes tasks again once it is through with those it has.
-    }
+    case v1::ToDriver::kStays:
+      OnStays(from.message.stays());
+      break;
     case v1::ToDriver::kNeedPackage:
       actions_->push_back(Upload{});
       break;
@@ -630,9 +609,11 @@ std::vector<std::string> DriverCore::FailedNodes(const FailedOn& failed_on) cons
 }
 
 void DriverCore::SendRequest(uint64_t request, ClassNumber task_class, const v1::RequestSpec& spec,
-                             const std::string& task_id, const FailedOn& failed_on) {
+                             const std::string& task_id, const FailedOn& failed_on,
+                             uint64_t instead_of) {
   v1::DriverMessage message;
   message.mutable_request()->set_request(request);
+  message.mutable_request()->set_instead_of(instead_of);
   message.mutable_request()->set_task_class(task_class);
   *message.mutable_request()->mutable_spec() = spec;
   message.mutable_request()->set_task_id(task_id);

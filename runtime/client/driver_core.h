@@ -9,7 +9,7 @@
 //   lease:  requested -> granted (connecting) -> open -> closing -> over; broken where its
 //   connection broke group:  leasing (all ranks or none) -> running -> complete
 //           running -> aborting (a rank died: the others are released) -> leasing, one generation
-//           on
+//           on; also once all ranks have left, that were told to
 //
 // A task whose class has an open lease never visits the head. Short tasks are pushed in batches, so
 // deep that about kPushAhead of work waits in the executor; an executor gives back what a long task
@@ -280,6 +280,8 @@ class DriverCore {
     std::vector<Rank> ranks;
     FailedOn failed_on;
     bool restart_counts = false;
+    bool left = false;        // A rank of this generation was told to leave, and has.
+    uint64_t kept_for = 0;    // Not 0: room is kept at the head for the next generation.
     std::string first_death;  // Of this generation.
     LeaseNumber dead_lease = 0;
     bool death_explained = false;
@@ -366,10 +368,16 @@ class DriverCore {
   void NoteFailure(FailedOn& failed_on, const std::string& node);
   std::vector<std::string> FailedNodes(const FailedOn& failed_on) const;
   void SendRequest(uint64_t request, ClassNumber task_class, const v1::RequestSpec& spec,
-                   const std::string& task_id, const FailedOn& failed_on);
+                   const std::string& task_id, const FailedOn& failed_on, uint64_t instead_of = 0);
   void SendBacklog();
   void ReturnLease(const v1::LeaseKey& key, bool broken, const std::string& why);
   void OnStartFailed(TaskClass& task_class, const v1::LeaseEnded& ended);
+
+  // driver_leaving.cc
+  void OnDraining(const v1::LeaseDraining& draining);
+  void OnStays(const v1::LeaseStays& stays);
+  void OnLeft(Lease& lease);  // Its task, or rank, to be run again elsewhere.
+  void OnRankLeft(Group& group, Lease& lease);
 
   // driver_groups.cc
   void LeaseGroup(Group& group);

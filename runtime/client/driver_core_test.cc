@@ -43,6 +43,7 @@ class DriverCoreTest : public ::testing::Test {
       if (const auto* to = std::get_if<ToHead>(&action)) {
         if (to->message.has_request()) {
           requests_.push_back(to->message.request().request());
+          last_request_ = to->message.request();
           const auto& avoid = to->message.request().spec().avoid();
           avoided_.assign(avoid.begin(), avoid.end());
         }
@@ -53,6 +54,7 @@ class DriverCoreTest : public ::testing::Test {
         for (const v1::PushTask& task : sent->message.push().tasks()) {
           pushed_.push_back(task.sequence());
         }
+        if (sent->message.has_cancel()) aborted_.push_back(sent->lease);
       }
     }
   }
@@ -105,7 +107,129 @@ class DriverCoreTest : public ::testing::Test {
   std::vector<std::string> avoided_;  // By the last request.
   std::vector<TaskNumber> pushed_;
   std::vector<std::string> completed_;
+  v1::LeaseRequest last_request_;
+  std::vector<LeaseNumber> aborted_;
 };
+
+// A group of two ranks, which runs on leases 1 and 2.
+class LeavingTest : public DriverCoreTest {
+ protected:
+  LeavingTest() {
+    SubmitGroup submit;
+    submit.task = 1;
+    submit.spec.add_choices();
+    submit.spec.set_bundles(2);
+    submit.spec.mutable_return_to_preferred()->set_moves(2);
+    submit.call.name = "train";
+    submit.cookie = std::make_shared<TaskNumber>(1);
+    Do(std::move(submit));
+    Grant(1, 0);
+    Grant(1, 1);
+  }
+  void Tell(uint32_t bundle, uint64_t kept_for) {
+    v1::ToDriver message;
+    message.mutable_draining()->mutable_lease()->set_driver(7);
+    message.mutable_draining()->mutable_lease()->set_request(1);
+    message.mutable_draining()->mutable_lease()->set_bundle(bundle);
+    message.mutable_draining()->set_kept_for(kept_for);
+    Do(FromHead{message});
+  }
+  void Leave(LeaseNumber lease, TaskNumber task) {
+    v1::FromExecutor message;
+    message.mutable_results()->add_results()->set_sequence(task);
+    message.mutable_results()->mutable_results(0)->set_left(true);
+    Do(FromExecutor{lease, message});
+  }
+};
+
+TEST_F(LeavingTest, GroupReturnsOnceAllRanksHaveLeft) {
+  Tell(0, 99);
+  Tell(1, 99);
+  Leave(1, 1);
+  EXPECT_TRUE(aborted_.empty());  // The other may save yet.
+  EXPECT_EQ(requests_.size(), 1u);
+  Leave(2, 1);
+  ASSERT_EQ(requests_, (std::vector<uint64_t>{1, 2}));
+  EXPECT_EQ(last_request_.instead_of(), 99u);
+  EXPECT_EQ(last_request_.spec().return_to_preferred().moves(), 1u);
+  EXPECT_TRUE(completed_.empty());  // And no restart was needed: there was none.
+}
+
+TEST_F(LeavingTest, RequestSaidAgainNamesNothingThatIsKept) {
+  Tell(0, 99);
+  Tell(1, 99);
+  Leave(1, 1);
+  Leave(2, 1);
+  Do(HeadDown{"gone"});
+  Do(HeadUp{});
+  EXPECT_EQ(last_request_.request(), 2u);
+  EXPECT_EQ(last_request_.instead_of(), 0u);
+}
+
+TEST_F(LeavingTest, RanksThatWereNotToldAreAborted) {
+  Tell(0, 0);
+  Leave(1, 1);
+  EXPECT_EQ(aborted_, std::vector<LeaseNumber>{2});
+  Result(2, 1);
+  ASSERT_EQ(requests_.size(), 2u);
+  EXPECT_EQ(last_request_.instead_of(), 0u);
+  EXPECT_EQ(last_request_.spec().return_to_preferred().moves(), 2u);  // It was no move.
+}
+
+TEST_F(LeavingTest, ErrorsOfRanksThatWereLeftAloneDoNotCount) {
+  Tell(0, 99);
+  Tell(1, 99);
+  v1::FromExecutor message;
+  v1::TaskResult& result = *message.mutable_results()->add_results();
+  result.set_sequence(1);
+  result.set_code(static_cast<int>(absl::StatusCode::kAborted));
+  Do(FromExecutor{2, message});  // Before it is known why.
+  Leave(1, 1);
+  ASSERT_EQ(requests_.size(), 2u);
+  now_ += absl::Minutes(1);
+  Do(Tick{});
+  EXPECT_TRUE(completed_.empty());
+}
+
+TEST_F(LeavingTest, RanksThatMayStayAfterAllAreAbortedWhereOthersHaveGone) {
+  Tell(0, 99);
+  Tell(1, 99);
+  Leave(1, 1);
+  v1::ToDriver stays;
+  stays.mutable_stays()->mutable_lease()->set_driver(7);
+  stays.mutable_stays()->mutable_lease()->set_request(1);
+  stays.mutable_stays()->mutable_lease()->set_bundle(1);
+  Do(FromHead{stays});
+  EXPECT_EQ(aborted_, std::vector<LeaseNumber>{2});
+  Result(2, 1);
+  ASSERT_EQ(requests_.size(), 2u);
+  EXPECT_EQ(last_request_.instead_of(), 0u);
+}
+
+TEST_F(LeavingTest, KilledAtTheDeadlineItReturnsAsWell) {
+  Tell(0, 99);
+  Tell(1, 99);
+  EndLease(1, 0, v1::LEASE_END_EXECUTOR_DIED);
+  EndLease(1, 1, v1::LEASE_END_EXECUTOR_DIED);
+  ASSERT_EQ(requests_.size(), 2u);
+  EXPECT_EQ(last_request_.instead_of(), 99u);
+}
+
+TEST_F(DriverCoreTest, TaskThatLeftIsRunAgainAsTheSameAttempt) {
+  SubmitTask(1);
+  Grant(1);
+  SubmitTask(2);
+  v1::FromExecutor message;
+  message.mutable_results()->add_results()->set_sequence(1);
+  message.mutable_results()->mutable_results(0)->set_left(true);
+  Do(FromExecutor{1, message});
+  EXPECT_TRUE(completed_.empty());
+  ASSERT_GE(requests_.size(), 2u);
+  Grant(requests_.back());
+  EXPECT_EQ(pushed_.back(), 1u);
+  Result(2, 1);
+  EXPECT_EQ(completed_, std::vector<std::string>{"1 OK"});
+}
 
 TEST_F(DriverCoreTest, TaskRunsOnceItsRequestIsGranted) {
   SubmitTask(1);

@@ -50,9 +50,16 @@ void DriverCore::LeaseGroup(Group& group) {
   group.rank_error_due = absl::InfiniteFuture();
   group.kill_at = absl::InfiniteFuture();
   group.infeasible.clear();
+  group.left = false;
   group.request = ++last_request_;
   request_group_[group.request] = group.number;
-  SendRequest(group.request, 0, group.spec, TaskIdOf(group.number), group.failed_on);
+  const uint64_t instead_of = std::exchange(group.kept_for, 0);
+  if (instead_of != 0) {  // One move less.
+    v1::ReturnToPreferred& back = *group.spec.mutable_return_to_preferred();
+    back.set_moves(back.moves() - 1);
+    if (back.moves() == 0) group.spec.clear_return_to_preferred();
+  }
+  SendRequest(group.request, 0, group.spec, TaskIdOf(group.number), group.failed_on, instead_of);
 }
 
 // Before all ranks had a lease, one ended: the others are given back, and all are asked for anew.
@@ -140,6 +147,10 @@ void DriverCore::OnRankResult(Group& group, uint32_t rank, v1::TaskResult& resul
   lease.in_flight.clear();
   Close(lease);
   if (group.state == GroupState::kAborting) {  // What an aborted generation returns does not count.
+    if (AllOver(group)) EndGeneration(group);
+    return;
+  }
+  if (group.left) {  // As above; and an error may come of those who have left.
     if (AllOver(group)) EndGeneration(group);
     return;
   }

@@ -189,6 +189,14 @@ void DriverCore::On(FromExecutor& from) {
 }
 
 void DriverCore::OnResults(Lease& lease, v1::TaskResults& results) {
+  if (results.results_size() > 0 && results.results(results.results_size() - 1).left()) {
+    results.mutable_results()->RemoveLast();
+    const LeaseNumber number = lease.number;
+    if (results.results_size() > 0) OnResults(lease, results);
+    const auto still = leases_.find(number);
+    if (still != leases_.end()) OnLeft(*still->second);
+    return;
+  }
   if (lease.group != 0) {
     if (results.results_size() > 0)
       OnRankResult(*groups_.at(lease.group), lease.rank, *results.mutable_results(0));

@@ -327,6 +327,20 @@ absl::StatusOr<std::string> StoreGet(const std::string& key, absl::Duration time
   return context->StoreGet(key, timeout);
 }
 
+uint64_t AddOnLeaving(std::function<bool(const TaskInfo&)> save) {
+  executor::ExecutorContext* context = executor::TheExecutor();
+  return context == nullptr ? 0 : context->AddOnLeaving(std::move(save));
+}
+void RemoveOnLeaving(uint64_t number) {
+  if (executor::ExecutorContext* context = executor::TheExecutor()) {
+    context->RemoveOnLeaving(number);
+  }
+}
+void LeaveNow() {
+  if (executor::TheExecutor() != nullptr) throw executor::TaskLeaves{};
+  DieOf(absl::FailedPreconditionError("LeaveNow() was called outside of a task"));
+}
+
 void DieOf(const absl::Status& status) {
   if (executor::TheExecutor() != nullptr) throw executor::TaskEnds{status};
   fprintf(stderr, "muster: %s\n", status.ToString().c_str());

@@ -77,7 +77,8 @@ absl::StatusOr<sched::BundleSpec> BundleOf(const Bundle& bundle) {
 }  // namespace
 
 absl::StatusOr<v1::RequestSpec> MakeRequestSpec(const TaskOptions& options, int bundles,
-                                                const std::vector<std::string>& strategy) {
+                                                const std::vector<std::string>& strategy,
+                                                const ReturnToPreferred& back) {
   if (options.max_retries < -1) {
     return absl::InvalidArgumentError(absl::StrCat("max_retries is ", options.max_retries,
                                                    "; allowed: 0 or more, or -1 for no end"));
@@ -123,6 +124,11 @@ absl::StatusOr<v1::RequestSpec> MakeRequestSpec(const TaskOptions& options, int 
                                                    ", but there is no placement_group"));
   }
   MUSTER_ASSIGN_OR_RETURN(spec.strategy, Levels(strategy));
+  if (back.moves != 0 && options.fallback_strategy.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat("return_to_preferred: moves is ", back.moves,
+                                                   ", but there is no fallback_strategy"));
+  }
+  spec.return_to_preferred = {.moves = back.moves, .after = back.after, .grace = back.grace};
   MUSTER_RETURN_IF_ERROR(sched::Validate(spec));
   return ToProto(spec);
 }

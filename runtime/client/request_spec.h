@@ -14,7 +14,8 @@ namespace muster::client {
 
 // Errors: kInvalidArgument, naming the option and its value.
 absl::StatusOr<v1::RequestSpec> MakeRequestSpec(const TaskOptions& options, int bundles,
-                                                const std::vector<std::string>& strategy = {});
+                                                const std::vector<std::string>& strategy = {},
+                                                const ReturnToPreferred& back = {});
 
 // Whether tasks with these options may share leases: the same to the scheduler.
 bool SameClass(const TaskOptions& a, const TaskOptions& b);

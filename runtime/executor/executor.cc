@@ -29,6 +29,7 @@
 #include "runtime/base/random.h"
 #include "runtime/client/function_registry.h"
 #include "runtime/executor/executor_context.h"
+#include "runtime/executor/leaving_calls.h"
 #include "runtime/executor/store_adapter.h"
 #include "runtime/wire/frame_connection.h"
 #include "runtime/wire/protocol.h"
@@ -120,6 +121,10 @@ class RunningExecutor final : public ExecutorContext {
     if (!runtime.ok()) return runtime.status();
     return (*runtime)->StoreGet(*place, key, timeout);
   }
+  uint64_t AddOnLeaving(std::function<bool(const TaskInfo&)> save) override {
+    return leaving_calls_.Add(std::move(save));
+  }
+  void RemoveOnLeaving(uint64_t number) override { leaving_calls_.Remove(number); }
   Collectives& TheCollectives() override { return *collectives_; }
   Reactor& TheReactor() override { return reactor_; }
 
@@ -180,6 +185,7 @@ class RunningExecutor final : public ExecutorContext {
     job_ = assign.job();
     deadline_.reset();
     leaving_because_.clear();
+    leaving_calls_.Withdraw();
     info_ = TaskInfo{};
     info_.node = assign.node();
     info_.choice = static_cast<int>(assign.placement().choice());
@@ -282,16 +288,7 @@ class RunningExecutor final : public ExecutorContext {
         clean_close_ = true;
         break;
       case v1::ToExecutor::kDrain:
-        deadline_.reset();
-        leaving_because_.clear();
-        if (message.drain().withdrawn()) break;
-        if (message.drain().deadline_in_ns() > 0) {
-          deadline_ = absl::Now() + absl::Nanoseconds(message.drain().deadline_in_ns());
-        }
-        leaving_because_ = message.drain().reason().empty() ? "draining" : message.drain().reason();
-        if (!message.drain().why().empty()) {
-          absl::StrAppend(&leaving_because_, ": ", message.drain().why());
-        }
+        OnDrain(message.drain());
         break;
       default:
         break;
@@ -336,6 +333,32 @@ class RunningExecutor final : public ExecutorContext {
     ReleaseLease();
   }
 
+  void OnDrain(const v1::DrainNotice& drain) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    deadline_.reset();
+    leaving_because_.clear();
+    if (drain.withdrawn()) return leaving_calls_.Withdraw();
+    if (drain.deadline_in_ns() > 0) {
+      deadline_ = absl::Now() + absl::Nanoseconds(drain.deadline_in_ns());
+    }
+    leaving_because_ = drain.reason().empty() ? "draining" : drain.reason();
+    if (!drain.why().empty()) absl::StrAppend(&leaving_because_, ": ", drain.why());
+    TaskInfo told = info_;
+    told.deadline = deadline_;
+    told.leaving_because = leaving_because_;
+    leaving_calls_.Tell(std::move(told));
+  }
+
+  // Its driver closes the connection then, and what still runs here ends with it.
+  void LeaveFromAside() {
+    MutexLock lock(&mutex_);
+    if (!running_ || has_left_ || driver_ == nullptr) return;
+    has_left_ = true;
+    v1::TaskResult& result = *results_.mutable_results()->add_results();
+    result.set_sequence(running_sequence_);
+    result.set_left(true);
+    FlushResults();
+  }
+
   void Cancel(const v1::CancelTask& cancel) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     if (running_ && running_sequence_ == cancel.sequence()) {
       cancelled_ = true;
@@ -375,6 +398,7 @@ class RunningExecutor final : public ExecutorContext {
     queue_.pop_front();
     has_task_.store(!queue_.empty(), std::memory_order_release);
     running_ = true;
+    has_left_ = false;
     ++runs_;
     running_sequence_ = task.sequence();
     cancelled_ = false;
@@ -404,7 +428,8 @@ class RunningExecutor final : public ExecutorContext {
     MarkOutput(task.name());
     const absl::Time start = MonotonicNow();
     std::string value;
-    const absl::Status status = Invoke(task, value);
+    bool leaves = false;
+    absl::Status status = Invoke(task, value, leaves);
     const absl::Duration ran = MonotonicNow() - start;
     if (__fpending(stdout) > 0) fflush(stdout);
     std::cout.flush();
@@ -417,8 +442,15 @@ class RunningExecutor final : public ExecutorContext {
     collectives.reset();  // May wait a little for the other ranks'.
     MutexLock lock(&mutex_);
     running_ = false;
+    if (has_left_) return;  // Said already.
+    if (leaves && leaving_because_.empty()) {
+      leaves = false;
+      status = absl::FailedPreconditionError(
+          absl::StrCat(task.name(), " called LeaveNow(), but nobody has told it to leave"));
+    }
     v1::TaskResult& result = *results_.mutable_results()->add_results();
     result.set_sequence(task.sequence());
+    result.set_left(leaves);
     result.set_run_ns(static_cast<uint64_t>(absl::ToInt64Nanoseconds(ran)));
     if (status.ok()) {
       result.set_value(std::move(value));
@@ -432,7 +464,7 @@ class RunningExecutor final : public ExecutorContext {
     }
   }
 
-  absl::Status Invoke(const v1::PushTask& task, std::string& value) {
+  absl::Status Invoke(const v1::PushTask& task, std::string& value, bool& leaves) {
     const std::string& name = task.name();
     absl::StatusOr<internal::Function> function = client::FindFunction(task.function());
     if (!function.ok()) return function.status();
@@ -441,6 +473,9 @@ class RunningExecutor final : public ExecutorContext {
       return function->invoker(arguments, value);
     } catch (const TaskEnds& ends) {
       return ends.status;
+    } catch (const TaskLeaves&) {
+      leaves = true;
+      return absl::OkStatus();
     } catch (const std::exception& exception) {
       return absl::UnknownError(
           absl::StrCat(name, " threw ", TypeName(exception), ": ", exception.what()));
@@ -534,6 +569,8 @@ class RunningExecutor final : public ExecutorContext {
   TaskInfo info_ ABSL_GUARDED_BY(mutex_);
   std::optional<absl::Time> deadline_ ABSL_GUARDED_BY(mutex_);
   std::string leaving_because_ ABSL_GUARDED_BY(mutex_);
+  bool has_left_ ABSL_GUARDED_BY(mutex_) = false;  // The running task, as its calls said.
+  LeavingCalls leaving_calls_{[this] { LeaveFromAside(); }};
   GroupInfo group_ ABSL_GUARDED_BY(mutex_);
   std::optional<client::StorePlace> place_ ABSL_GUARDED_BY(mutex_);
   std::unique_ptr<Collectives> collectives_ ABSL_GUARDED_BY(mutex_) =

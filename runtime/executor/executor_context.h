@@ -1,6 +1,7 @@
 // What a task may ask of the executor that runs it.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <string>
 
@@ -28,6 +29,9 @@ class ExecutorContext {
   virtual Reactor& TheReactor() = 0;
   // The runtime through which tasks submit tasks; connects at the first use.
   virtual absl::StatusOr<client::ClientRuntime*> Runtime() = 0;
+  // See muster/leaving.h.
+  virtual uint64_t AddOnLeaving(std::function<bool(const TaskInfo&)> save) = 0;
+  virtual void RemoveOnLeaving(uint64_t number) = 0;
   // The task waits for others: its CPUs are lent out, what is queued behind it is given back.
   virtual void Block(bool blocked) = 0;
 };
@@ -38,5 +42,7 @@ ExecutorContext* TheExecutor();  // Null in a process that is no executor.
 struct TaskEnds {
   absl::Status status;
 };
+// Ends the task that runs, which is run again elsewhere; thrown by LeaveNow().
+struct TaskLeaves {};
 
 }  // namespace muster::executor

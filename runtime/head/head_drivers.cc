@@ -163,7 +163,8 @@ void HeadCore::OnRequest(Driver& driver, v1::LeaseRequest message) {
   driver.requests[message.request()] = id;
   requests_.emplace(id, std::move(request));
   Schedule(sched::Requested{id, *std::move(spec),
-                            placed ? static_cast<int>(message.placed_shape()) - 1 : -1});
+                            placed ? static_cast<int>(message.placed_shape()) - 1 : -1,
+                            RequestId{message.instead_of()}});
 }
 
 void HeadCore::OnCancel(Driver& driver, uint64_t number) {

@@ -143,6 +143,9 @@ void HeadCore::TellNotice(const Request& request, int bundle) {
   }
   draining.set_reason(ToString(notice->reason));
   draining.set_why(notice->why);
+  if (notice->reason == sched::LeavingReason::kReturnToPreferred) {
+    draining.set_kept_for(request.id.value);
+  }
   Tell(drivers_.at(request.driver), std::move(message));
 }
 

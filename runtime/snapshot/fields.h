@@ -77,6 +77,13 @@ void Fields(A& a, In<A, sched::NodeAffinity>& affinity) {
 }
 
 template <typename A>
+void Fields(A& a, In<A, sched::ReturnToPreferred>& back) {
+  a("moves", back.moves);
+  a("after", back.after, absl::Minutes(10));
+  a("grace", back.grace, absl::Minutes(5));
+}
+
+template <typename A>
 void Fields(A& a, In<A, sched::RequestSpec>& spec) {
   a("name", spec.name);
   a("owner", spec.owner);
@@ -90,6 +97,7 @@ void Fields(A& a, In<A, sched::RequestSpec>& spec) {
   a("job", spec.job);
   a("expected_duration", spec.expected_duration, absl::InfiniteDuration());
   a("preemptible", spec.preemptible, true);
+  a("return_to_preferred", spec.return_to_preferred, sched::ReturnToPreferred{});
   a("choices", spec.choices);
   a("strategy", spec.strategy);
   a("shapes", spec.shapes);
@@ -167,6 +175,7 @@ template <typename A>
 void Fields(A& a, In<A, sched::SnapshotHoldPart>& part) {
   a("node", part.node);
   a("needs", part.needs);
+  a("choice", part.choice);
   a("has", part.has);
   a("devices", part.devices);
 }
@@ -182,6 +191,8 @@ void Fields(A& a, In<A, sched::SnapshotHold>& hold) {
   a("class", hold.of);
   a("request", hold.request);
   a("reason", hold.reason, sched::LeavingReason::kPreempted);
+  a("level", hold.level);
+  a("until", hold.until, absl::InfiniteFuture());
   a("parts", hold.parts);
   a("victims", hold.victims);
 }
@@ -201,6 +212,7 @@ void Fields(A& a, In<A, sched::SchedulerConfig>& config) {
   a("placement", config.placement);
   a("avoid_for", config.avoid_for, absl::Seconds(10));
   a("quarantine_grace", config.quarantine_grace, absl::Seconds(30));
+  a("return_patience", config.return_patience, absl::Seconds(10));
   a("lost_nodes_kept", config.lost_nodes_kept, 100);
   a("idle_classes_kept", config.idle_classes_kept, 256);
   a("decisions_kept", config.decisions_kept, 4096);
@@ -393,6 +405,7 @@ void Fields(A& a, In<A, sched::Requested>& event) {
   a("request", event.request);
   a("spec", event.spec);
   a("placed_shape", event.placed_shape, -1);
+  a("instead_of", event.instead_of);
 }
 template <typename A>
 void Fields(A& a, In<A, sched::RequestCancelled>& event) {

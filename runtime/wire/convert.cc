@@ -264,6 +264,17 @@ absl::StatusOr<sched::RequestSpec> FromProto(const v1::RequestSpec& proto, std::
     spec.expected_duration = absl::Nanoseconds(proto.expected_duration_ns());
   }
   spec.preemptible = !proto.not_preemptible();
+  if (proto.has_return_to_preferred()) {
+    const v1::ReturnToPreferred& back = proto.return_to_preferred();
+    if (back.moves() > static_cast<uint32_t>(sched::kMovesMax)) {
+      return Bad("return_to_preferred.moves", back.moves(),
+                 absl::StrCat("0 to ", sched::kMovesMax));
+    }
+    spec.return_to_preferred = {.moves = static_cast<int>(back.moves()),
+                                .after = absl::Nanoseconds(back.after_ns()),
+                                .grace = back.grace_ns() == 0 ? absl::InfiniteDuration()
+                                                              : absl::Nanoseconds(back.grace_ns())};
+  }
   if (!proto.placement().empty()) {
     MUSTER_ASSIGN_OR_RETURN(spec.placement, sched::ParsePlacementPolicy(proto.placement()));
   }
@@ -293,6 +304,14 @@ v1::RequestSpec ToProto(const sched::RequestSpec& spec) {
     proto.set_expected_duration_ns(absl::ToInt64Nanoseconds(spec.expected_duration));
   }
   proto.set_not_preemptible(!spec.preemptible);
+  if (const sched::ReturnToPreferred& back = spec.return_to_preferred; back.moves > 0) {
+    v1::ReturnToPreferred& to = *proto.mutable_return_to_preferred();
+    to.set_moves(static_cast<uint32_t>(back.moves));
+    to.set_after_ns(absl::ToInt64Nanoseconds(back.after));
+    if (back.grace != absl::InfiniteDuration()) {
+      to.set_grace_ns(absl::ToInt64Nanoseconds(back.grace));
+    }
+  }
   if (spec.placement) proto.set_placement(sched::ToString(*spec.placement));
   for (const std::string& node : spec.avoid) proto.add_avoid(ToUtf8(node));
   return proto;

@@ -9,6 +9,7 @@
 //   lost node=1
 //   request id=1 [cpus= gpus= memory= resource.NAME= bundles= priority= on_infeasible=wait|fail
 //   name= owner= tenant= job= expected=5m preemptible=yes|no placement=pack|best-fit|spread
+//   moves=2 return_after=10m return_grace=5m instead_of=7
 //   strategy=[same(rack), pack] inside=7|7/0
 //                 choices=[{key: text, ...} [cpus= gpus= memory= resource.NAME= after=
 //                 advance_on=a|b], ...]]
@@ -34,7 +35,8 @@
 //           ordering=fair|fifo backfill=greedy|none|easy|conservative reservations_max=64
 //           duration_default=1h preemption=yes|no preemption_grace=30s time_slice=1h
 //           waiting_per_tenant_max=10 quarantine_grace=30s recall_grace=1m overtaken_max=64
-//           reservation_after=1m placement=pack|best-fit|spread]    before all others
+//           reservation_after=1m return_patience=10s placement=pack|best-fit|spread]
+//                                        before all others
 //   held id=1 [bundle=0 shape=0 choice=0 devices=[0] and as for request]   the next join brings
 //   this lease along
 //

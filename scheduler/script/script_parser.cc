@@ -264,6 +264,10 @@ absl::StatusOr<RequestSpec> ParseSpec(const ScriptFields& fields) {
   MUSTER_ASSIGN_OR_RETURN(spec.expected_duration,
                           fields.Duration("expected", spec.expected_duration));
   MUSTER_ASSIGN_OR_RETURN(spec.preemptible, ParseYesNo(fields, "preemptible", true));
+  ReturnToPreferred& back = spec.return_to_preferred;
+  MUSTER_ASSIGN_OR_RETURN(back.moves, fields.Int("moves", 0, 0, kMovesMax));
+  MUSTER_ASSIGN_OR_RETURN(back.after, fields.Duration("return_after", back.after));
+  MUSTER_ASSIGN_OR_RETURN(back.grace, fields.Duration("return_grace", back.grace));
   if (fields.Has("placement")) {
     MUSTER_ASSIGN_OR_RETURN(spec.placement, ParsePlacementPolicy(fields.Text("placement")));
   }
@@ -276,10 +280,10 @@ absl::StatusOr<RequestSpec> ParseSpec(const ScriptFields& fields) {
 // --- Statements ---
 
 constexpr absl::string_view kSpecFields[] = {
-    "cpus",          "gpus",  "memory",  "resource.*",    "bundles",  "priority",
-    "name",          "owner", "choices", "on_infeasible", "id",       "affinity",
-    "soft_affinity", "avoid", "tenant",  "job",           "expected", "preemptible",
-    "strategy",      "else",  "inside",  "placement"};
+    "cpus",      "gpus",    "memory",        "resource.*",  "bundles",  "priority",      "name",
+    "owner",     "choices", "on_infeasible", "id",          "affinity", "soft_affinity", "avoid",
+    "tenant",    "job",     "expected",      "preemptible", "strategy", "else",          "inside",
+    "placement", "moves",   "return_after",  "return_grace"};
 
 std::vector<absl::string_view> SpecFieldsAnd(const std::vector<absl::string_view>& more) {
   std::vector<absl::string_view> all(std::begin(kSpecFields), std::end(kSpecFields));
@@ -406,7 +410,7 @@ class ScriptParser {
         {"grace", "adoption_timeout", "waiting_max", "waiting_per_tenant_max", "avoid_for",
          "decision_detail", "ordering", "backfill", "reservations_max", "duration_default",
          "preemption", "preemption_grace", "time_slice", "recall_grace", "overtaken_max",
-         "reservation_after", "quarantine_grace", "placement"}));
+         "reservation_after", "quarantine_grace", "placement", "return_patience"}));
     SchedulerConfig& config = script_.config;
     if (fields.Has("decision_detail")) {
       MUSTER_ASSIGN_OR_RETURN(config.decision_detail,
@@ -422,6 +426,8 @@ class ScriptParser {
                             fields.Duration("adoption_timeout", config.adoption_timeout));
     MUSTER_ASSIGN_OR_RETURN(config.quarantine_grace,
                             fields.Duration("quarantine_grace", config.quarantine_grace));
+    MUSTER_ASSIGN_OR_RETURN(config.return_patience,
+                            fields.Duration("return_patience", config.return_patience));
     MUSTER_ASSIGN_OR_RETURN(config.avoid_for, fields.Duration("avoid_for", config.avoid_for));
     MUSTER_ASSIGN_OR_RETURN(config.waiting_requests_max,
                             fields.Int("waiting_max", 2'000'000, 0, 2'000'000));
@@ -456,12 +462,15 @@ class ScriptParser {
   absl::Status ParseStatement(absl::string_view verb, const ScriptFields& fields,
                               ScriptStatement& statement) {
     if (verb == "request") {
-      MUSTER_RETURN_IF_ERROR(fields.Allow(SpecFieldsAnd({"placed_shape"})));
+      MUSTER_RETURN_IF_ERROR(fields.Allow(SpecFieldsAnd({"placed_shape", "instead_of"})));
       Requested requested;
       MUSTER_ASSIGN_OR_RETURN(requested.request.value, fields.Id("id"));
       MUSTER_ASSIGN_OR_RETURN(requested.spec, ParseSpec(fields));
       MUSTER_ASSIGN_OR_RETURN(requested.placed_shape,
                               fields.Int("placed_shape", -1, -1, kChoicesMax - 1));
+      if (fields.Has("instead_of")) {
+        MUSTER_ASSIGN_OR_RETURN(requested.instead_of.value, fields.Id("instead_of"));
+      }
       statement.what = std::move(requested);
       return absl::OkStatus();
     }

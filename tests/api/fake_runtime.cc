@@ -237,6 +237,10 @@ absl::StatusOr<std::string> StoreGet(const std::string& key, absl::Duration time
   return world.store[key];
 }
 
+uint64_t AddOnLeaving(std::function<bool(const TaskInfo&)>) { return 0; }
+void RemoveOnLeaving(uint64_t) {}
+void LeaveNow() { DieOf(absl::FailedPreconditionError("LeaveNow() in a fake")); }
+
 void DieOf(const absl::Status& status) {
   std::fprintf(stderr, "muster: %s\n", status.ToString().c_str());
   std::exit(1);

@@ -353,6 +353,7 @@ class ClusterSim {
   // Whether the task that was the executor's `runs`th is still running.
   static bool Runs(const ExecutorProcess& process, uint64_t runs);
 
+  void LeaveSoon(const std::shared_ptr<ExecutorProcess>& process);
   void CancelRunning(const std::shared_ptr<ExecutorProcess>& process, bool aborted);
 
   void SubmitChildren(const std::shared_ptr<ExecutorProcess>& process, const SimTask& task,

@@ -121,7 +121,8 @@ void ClusterSim::SubmitDrawn(const std::shared_ptr<DriverProcess>& driver) {
   DrawnSpec drawn;
   client::ClassNumber task_class = 0;
   if (group) {
-    drawn = DrawSpec(prng_, plan_.small);
+    const bool returns = !plan_.small && prng_.Percent(40);
+    drawn = returns ? DrawReturning(prng_) : DrawSpec(prng_, plan_.small);
     task->ranks = static_cast<uint32_t>(prng_.Between(1, 3));
     // The big worker, or one of the small ones, must be able to hold it.
     if (plan_.small) task->ranks = 1;
@@ -145,6 +146,7 @@ void ClusterSim::SubmitDrawn(const std::shared_ptr<DriverProcess>& driver) {
   task->run = length < 6   ? prng_.Between(absl::Microseconds(20), absl::Milliseconds(3))
               : length < 9 ? prng_.Between(absl::Milliseconds(3), absl::Milliseconds(200))
                            : prng_.Between(absl::Milliseconds(200), absl::Seconds(4));
+  if (drawn.spec.has_return_to_preferred()) task->run += absl::Seconds(1);
   task->fails = prng_.Percent(8);
   task->cooperates = prng_.Percent(50);
   task->may_fail = task->may_fail || task->fails || drawn.nowhere ||

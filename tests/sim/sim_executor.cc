@@ -38,6 +38,7 @@ void SimExecutor::OnControl(const v1::WorkerToExecutor& message) {
 
 void SimExecutor::Assign(const v1::AssignLease& assign) {
   held_ = assign;
+  told_ = false;
   token_ = absl::StrCat(token_seed_, "/", ++assignments_);
   owner_.lease_changed();
   v1::ExecutorToWorker message;
@@ -77,6 +78,10 @@ void SimExecutor::OnFrame(uint64_t connection, const v1::ToExecutor& message) {
       break;
     case v1::ToExecutor::kClose:
       clean_close_ = true;
+      break;
+    case v1::ToExecutor::kDrain:
+      told_ = !message.drain().withdrawn();
+      if (told_ && running_.has_value()) owner_.told();
       break;
     default:
       break;
@@ -132,6 +137,7 @@ void SimExecutor::Cancel(const v1::CancelTask& cancel) {
 void SimExecutor::StartNext() {
   if (queue_.empty()) return;
   running_ = std::move(queue_.front());
+  has_left_ = false;
   queue_.pop_front();
   started_ = clock_.now();
   ++runs_;
@@ -142,6 +148,7 @@ void SimExecutor::StartNext() {
 void SimExecutor::FinishTask(uint64_t sequence, const absl::Status& status, std::string value) {
   if (dead_ || !running_.has_value() || running_->sequence() != sequence) return;
   running_.reset();
+  if (has_left_) return StartNext();
   const absl::Duration ran = clock_.now() - started_;
   v1::TaskResult& result = *results_.mutable_results()->add_results();
   result.set_sequence(sequence);
@@ -153,6 +160,17 @@ void SimExecutor::FinishTask(uint64_t sequence, const absl::Status& status, std:
       ran > kFlushAfter) {
     FlushResults();
   }
+  StartNext();
+}
+
+void SimExecutor::Leave(bool from_aside) {
+  v1::TaskResult& result = *results_.mutable_results()->add_results();
+  result.set_sequence(running_->sequence());
+  result.set_left(true);
+  FlushResults();
+  has_left_ = from_aside;
+  if (from_aside) return;
+  running_.reset();
   StartNext();
 }
 

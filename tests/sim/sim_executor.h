@@ -25,6 +25,7 @@ class SimExecutor : public std::enable_shared_from_this<SimExecutor> {
     std::function<void(uint64_t connection)> close_driver;  // After what was sent.
     std::function<void(const v1::PushTask&)> start;         // Ends by FinishTask().
     std::function<void(bool aborted)> cancel;               // Of the running task.
+    std::function<void()> told;                             // The running one is to leave.
     std::function<void()> lease_changed;                    // held() is another one.
     std::function<void()> end;                              // The process ends by itself.
   };
@@ -37,6 +38,11 @@ class SimExecutor : public std::enable_shared_from_this<SimExecutor> {
   void OnClosed(uint64_t connection);  // The driver's side is gone.
 
   void FinishTask(uint64_t sequence, const absl::Status& status, std::string value);
+  // The running task has saved: by itself, or by a call of its from aside, which leaves it running
+  // until the driver closes.
+  void Leave(bool from_aside);
+  bool told() const { return told_; }
+  bool has_left() const { return has_left_; }
   void Block();                 // The running task waits for others: what is queued is given back.
   void Die() { dead_ = true; }  // Nothing happens any more.
 
@@ -75,6 +81,8 @@ class SimExecutor : public std::enable_shared_from_this<SimExecutor> {
   absl::Time started_{};
   uint64_t runs_ = 0;
   bool watching_ = false;
+  bool told_ = false;      // This lease is to leave.
+  bool has_left_ = false;  // The running task, from aside.
   v1::FromExecutor results_;
 };
 

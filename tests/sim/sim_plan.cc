@@ -146,6 +146,27 @@ std::string SimPlan::ToString() const {
 v1::NodeResources BigWorker() { return MakeWorker(8, 4, 4); }
 std::vector<v1::Entry> BigLabels() { return MakeLabels("H100", "on-demand"); }
 
+DrawnSpec DrawReturning(Prng& prng) {
+  DrawnSpec drawn;
+  v1::RequestSpec& spec = drawn.spec;
+  if (prng.Percent(50)) {
+    *spec.add_choices() =
+        On(MakeChoice(kUnit, 0), "ray.io/market-type", prng.Percent(50) ? "spot" : "on-demand");
+  } else {
+    *spec.add_choices() = MakeChoice(2 * kUnit, 0);
+  }
+  *spec.add_choices() = MakeChoice(kUnit, 0);
+  v1::ReturnToPreferred& back = *spec.mutable_return_to_preferred();
+  back.set_moves(static_cast<uint32_t>(prng.Between(1, 3)));
+  back.set_after_ns(
+      absl::ToInt64Nanoseconds(prng.Between(absl::ZeroDuration(), absl::Milliseconds(500))));
+  if (prng.Percent(80)) {
+    back.set_grace_ns(
+        absl::ToInt64Nanoseconds(prng.Between(absl::Milliseconds(1), absl::Seconds(3))));
+  }
+  return drawn;
+}
+
 DrawnSpec DrawSpec(Prng& prng, bool small) {
   DrawnSpec drawn;
   v1::RequestSpec& spec = drawn.spec;

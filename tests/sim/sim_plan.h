@@ -68,6 +68,8 @@ struct DrawnSpec {
   bool nowhere = false;  // No node will ever do.
 };
 DrawnSpec DrawSpec(Prng& prng, bool small);
+// Of a group that returns to its first choice.
+DrawnSpec DrawReturning(Prng& prng);
 
 // A placement group that BigWorker() alone could hold by the last level of each shape.
 v1::RequestSpec DrawPlacementGroup(Prng& prng);

@@ -76,6 +76,24 @@ void ClusterSim::CancelRunning(const std::shared_ptr<ExecutorProcess>& process, 
   });
 }
 
+// Some save and leave, some only after their deadline, some not at all.
+void ClusterSim::LeaveSoon(const std::shared_ptr<ExecutorProcess>& process) {
+  if (prng_.Percent(30)) return;
+  const bool from_aside = prng_.Percent(50);
+  clock_.After(prng_.Between(absl::ZeroDuration(), absl::Seconds(2)),
+               [this, process, from_aside, runs = process->sim->runs()] {
+                 if (!Runs(*process, runs) || !process->sim->told() || process->sim->has_left()) {
+                   return;
+                 }
+                 if (process->nested != nullptr && process->nested->when_children_end != nullptr) {
+                   return;  // It waits for others, on the thread that would leave.
+                 }
+                 Note("executor", process->sim->number(), "leaves",
+                      from_aside ? "from aside" : "by itself");
+                 process->sim->Leave(from_aside);
+               });
+}
+
 void ClusterSim::SubmitChildren(const std::shared_ptr<ExecutorProcess>& process,
                                 const SimTask& task, std::function<void()> finish) {
   const v1::LeaseKey lease = process->sim->held()->lease();
@@ -118,8 +136,9 @@ void ClusterSim::ToDriver(const std::shared_ptr<DataLink>& link, const v1::FromE
     if (driver == drivers_.end() || !driver->second->links.contains(link->lease)) return;
     v1::FromExecutor message;
     Parse(bytes, message);
-    for (const v1::TaskResult& result : message.results().results())
-      checker_.Arrives(result.value());
+    for (const v1::TaskResult& result : message.results().results()) {
+      if (!result.left()) checker_.Arrives(result.value());
+    }
     Note("driver", link->driver, "<- executor", message);
     Step(driver->second, client::FromExecutor{link->lease, std::move(message)}, nullptr);
   });

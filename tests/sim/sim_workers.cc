@@ -169,6 +169,7 @@ void ClusterSim::MakeExecutor(const WorkerPtr& worker,
   };
   owner.start = [this, weak](const v1::PushTask& task) { StartTask(weak.lock(), task); };
   owner.cancel = [this, weak](bool aborted) { CancelRunning(weak.lock(), aborted); };
+  owner.told = [this, weak] { LeaveSoon(weak.lock()); };
   owner.lease_changed = [this, weak] {
     const std::shared_ptr<ExecutorProcess> changed = weak.lock();
     checker_.Holds(changed->worker, changed->sim->number(), changed->sim->held());

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -79,6 +80,11 @@ Collectives& CurrentCollectives();
 // kFailedPrecondition outside a group.
 absl::Status StoreSet(const std::string& key, const std::string& value);
 absl::StatusOr<std::string> StoreGet(const std::string& key, absl::Duration timeout);
+
+// See leaving.h.
+uint64_t AddOnLeaving(std::function<bool(const TaskInfo&)> save);
+void RemoveOnLeaving(uint64_t number);
+[[noreturn]] void LeaveNow();
 
 // Says "muster: <status>" on stderr and ends the program with 1, as GetOrDie() promises. In an
 // executor it ends the task instead, with that status (by an exception of the library's own).
