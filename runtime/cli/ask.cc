@@ -1,9 +1,14 @@
 #include "runtime/cli/ask.h"
 
 #include <cstdio>
+#include <utility>
 
+#include "runtime/cli/address.h"
 #include "runtime/cli/command.h"
+#include "runtime/cli/json_text.h"
 #include "runtime/cli/output.h"
+#include "runtime/wire/head_link.h"
+#include "runtime/wire/protocol.h"
 
 namespace muster::cli {
 
@@ -27,6 +32,23 @@ int NoAnswer(const absl::Status& status) {
                            absl::IsFailedPrecondition(status) || absl::IsDeadlineExceeded(status) ||
                            absl::IsUnimplemented(status);
   return unreachable ? kUnreachable : kFailed;
+}
+
+int AskForNode(const Arguments& arguments, const std::string& address,
+               v1::ControlNodeRequest request, bool json,
+               const std::function<std::string(const v1::NodeStatus& after)>& said) {
+  const absl::StatusOr<HostPort> head = HeadAddress(address);
+  if (!head.ok()) return arguments.Wrong(head.status().message());
+  const absl::StatusOr<v1::ControlNodeReply> reply =
+      HeadClient(ToText(*head)).ControlNode(std::move(request), kTryFor);
+  if (!reply.ok()) return NoAnswer(reply.status());
+  if (const absl::Status done = FromProto(reply->status()); !done.ok()) return Failed(done);
+  if (json) {
+    printf("%s", NodeJson(reply->node()).c_str());
+  } else {
+    printf("%s\n", Printable(said(reply->node())).c_str());
+  }
+  return kDone;
 }
 
 }  // namespace muster::cli
