@@ -51,4 +51,28 @@ int AskForNode(const Arguments& arguments, const std::string& address,
   return kDone;
 }
 
+int AskForSharing(const Arguments& arguments, const std::string& address,
+                  v1::SetSharingRequest request,
+                  const std::function<std::string(const v1::SetSharingReply& reply)>& said) {
+  const absl::StatusOr<HostPort> head = HeadAddress(address);
+  if (!head.ok()) return arguments.Wrong(head.status().message());
+  const absl::StatusOr<v1::SetSharingReply> reply =
+      HeadClient(ToText(*head)).SetSharing(std::move(request), kTryFor);
+  if (!reply.ok()) return NoAnswer(reply.status());
+  if (const absl::Status done = FromProto(reply->status()); !done.ok()) return Failed(done);
+  printf("%s", Printable(said(*reply)).c_str());
+  if (reply->keepers() == 0) {
+    fprintf(stderr, "no worker is there to keep it: a head that restarts now forgets it\n");
+  }
+  return kDone;
+}
+
+Asked AskForStatus(const Arguments& arguments, const std::string& address) {
+  const absl::StatusOr<HostPort> head = HeadAddress(address);
+  if (!head.ok()) return {arguments.Wrong(head.status().message()), {}};
+  absl::StatusOr<v1::StatusReply> reply = HeadClient(ToText(*head)).GetStatus(kTryFor);
+  if (!reply.ok()) return {NoAnswer(reply.status()), {}};
+  return {kDone, *std::move(reply)};
+}
+
 }  // namespace muster::cli

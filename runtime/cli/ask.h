@@ -27,4 +27,17 @@ int AskForNode(const Arguments& arguments, const std::string& address,
                v1::ControlNodeRequest request, bool json,
                const std::function<std::string(const v1::NodeStatus& after)>& said);
 
+// The same for a quota or a weight. `said` makes all that is printed. Where no worker is there that
+// would keep it over a restart of the head, stderr says so.
+int AskForSharing(const Arguments& arguments, const std::string& address,
+                  v1::SetSharingRequest request,
+                  const std::function<std::string(const v1::SetSharingReply& reply)>& said);
+
+// What the head at `address` says of the cluster; where nothing came, the exit code.
+struct Asked {
+  int code = 0;
+  v1::StatusReply status;
+};
+Asked AskForStatus(const Arguments& arguments, const std::string& address);
+
 }  // namespace muster::cli

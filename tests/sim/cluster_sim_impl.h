@@ -431,6 +431,9 @@ class ClusterSim {
 
   bool Control(const WorkerPtr& worker, v1::ControlNodeRequest request);
   void UndoControl(const WorkerPtr& worker);
+  void ChangeSharing();
+  bool SetSharing(const v1::SetSharingRequest& request);
+  void OpenQuota();
   void Fault(uint64_t which);
 
   const SimOptions options_;
