@@ -433,6 +433,7 @@ class ClusterSim {
   void UndoControl(const WorkerPtr& worker);
   void ChangeSharing();
   bool SetSharing(const v1::SetSharingRequest& request);
+  void CheckSharingOutlivesTheHead();
   void OpenQuota();
   void Fault(uint64_t which);
 

@@ -117,6 +117,34 @@ void ClusterSim::OpenQuota() {
   clock_.After(absl::Seconds(1), [this] { OpenQuota(); });
 }
 
+// What was set and removed is what a new head says once its workers are back, whatever crashed,
+// and in whatever order they come.
+void ClusterSim::CheckSharingOutlivesTheHead() {
+  const auto sharing = [this] {
+    std::string text;
+    const v1::StatusReply status = head_->core->Status(clock_.now());
+    for (const v1::QuotaStatus& quota : status.quotas()) {
+      absl::StrAppend(&text, quota.ShortDebugString(), "; ");
+    }
+    for (const v1::TenantStatus& tenant : status.tenants()) {
+      if (tenant.weight_milli() != sched::kWeightUnit) {
+        absl::StrAppend(&text, tenant.name(), " has weight ", tenant.weight_milli(), "; ");
+      }
+    }
+    return text;
+  };
+  v1::SetSharingRequest last;
+  last.set_quota("last:cpus=7");
+  if (!SetSharing(last)) checker_.Fail("a quota cannot be set in the end");
+  const std::string before = sharing();
+  clock_.RunUntil(clock_.now() + absl::Seconds(1), [] { return false; });  // It has been said.
+  CrashHead();
+  clock_.RunUntil(clock_.now() + absl::Minutes(1), [] { return false; });
+  const std::string after = head_ == nullptr ? "no head" : sharing();
+  if (before == after) return;
+  checker_.Fail(absl::StrCat("a new head says of the sharing: ", after, " where it was ", before));
+}
+
 // Whatever the head knows of the node now. False: it does not know it.
 bool ClusterSim::Control(const WorkerPtr& worker, v1::ControlNodeRequest request) {
   request.set_node(worker->core->node_name());
