@@ -187,7 +187,7 @@ class SharingTest(ClusterTest):
         for arguments, code, said in (
             (("quota", "remove", "x"), 1, 'there is no quota "x"; muster quota lists them'),
             (("quota", "list", "x"), 1, 'there is no quota "x"'),
-            (("quota", "set", "a:cpus=-1"), 2, "cpus"),
+            (("quota", "set", "a:cpus=-1"), 2, 'muster quota: quota "a": cpus=-1: must be a number'),
             (("quota", "set", "a:zone=east"), 2, "quota a: 0 limits"),
             (("quota", "set"), 2, "QUOTA is missing"),
             (("quota", "remove"), 2, "QUOTA is missing"),
