@@ -89,8 +89,11 @@ TEST(WhatIfQuestionTest, NodeIsTheOnlyOneOrTheFirst) {
   const sched::Snapshot busy = Busy();
   EXPECT_THAT(AnswerText(*Answer(busy, *MakeSpec({.node = "gone"}), {}, {})),
               HasSubstr("never: needs 1 CPU, on node gone; 1 node; node gone is not there"));
-  EXPECT_THAT(AnswerText(*Answer(busy, *MakeSpec({.node = "gone", .soft = true}), {}, {})),
-              HasSubstr("now on old"));
+  EXPECT_THAT(
+      AnswerText(*Answer(busy, *MakeSpec({.node = "gone", .soft = true}), {}, {})),
+      AllOf(HasSubstr("1 CPU on any node, rather gone, could start"), HasSubstr("now on old")));
+  EXPECT_THAT(AnswerText(*Answer(busy, *MakeSpec({.node = "old"}), {}, {})),
+              HasSubstr("1 CPU on any node, no other than old, could start"));
 }
 
 TEST(WhatIfQuestionTest, AddedNodesHaveWhatIsLeftOutFromTheMostAlike) {
