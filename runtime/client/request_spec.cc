@@ -65,7 +65,7 @@ absl::StatusOr<sched::NodeAffinity> AffinityOf(const TaskOptions& options, bool 
                      options.placement_group ? "placement_group" : "strategy",
                      "; ask for ray.io/node-id=", proto.node(), " in a label_selector"));
   }
-  const absl::StatusOr<sched::NodeAffinity> checked = FromProto(proto);
+  absl::StatusOr<sched::NodeAffinity> checked = FromProto(proto);
   if (checked.ok()) return checked;
   return absl::InvalidArgumentError(absl::StrCat("node_", checked.status().message()));
 }
