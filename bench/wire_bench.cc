@@ -135,6 +135,7 @@ class QuietListener : public HeadListener {
   void OnDecisions(v1::DecisionsRequest, std::function<void(v1::DecisionsReply)>) override {}
   void OnSnapshot(v1::SnapshotRequest, std::function<void(v1::SnapshotReply)>) override {}
   void OnControl(v1::ControlNodeRequest, std::function<void(v1::ControlNodeReply)>) override {}
+  void OnSetSharing(v1::SetSharingRequest, std::function<void(v1::SetSharingReply)>) override {}
   void OnStop(v1::StopRequest, std::function<void(v1::StopReply)>) override {}
 };
 

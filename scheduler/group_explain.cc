@@ -82,7 +82,12 @@ std::string LevelWhy(const Cluster& cluster, const SchedulingClass& of, const Sh
 
 std::string NeedsText(const RequestSpec& spec) {
   const bool several = spec.is_group() || !spec.strategy.empty();
-  return several ? NeedsOf(spec, 0) : ToText(spec.choices[0].resources);
+  std::string text = several ? NeedsOf(spec, 0) : ToText(spec.choices[0].resources);
+  if (!spec.affinity.node.empty()) {
+    absl::StrAppend(&text, spec.affinity.soft ? ", rather on node " : ", on node ",
+                    spec.affinity.node);
+  }
+  return text;
 }
 
 std::string ShapesSummary(const RequestSpec& spec) {

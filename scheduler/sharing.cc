@@ -63,6 +63,27 @@ std::vector<std::string> Pieces(absl::string_view text) {
   return pieces;
 }
 
+bool IsLimit(absl::string_view key) {
+  return key == "cpus" || key == "gpus" || key == "memory" || absl::StartsWith(key, kCustomPrefix);
+}
+
+absl::Status SetLimit(const std::string& key, const std::string& value, Quota& quota) {
+  if (key == "memory") {
+    MUSTER_ASSIGN_OR_RETURN(quota.limits[key], ParseMemory(value));
+    return absl::OkStatus();
+  }
+  const bool custom = absl::StartsWith(key, kCustomPrefix);
+  const std::string name = custom ? key.substr(kCustomPrefix.size()) : key;
+  if (custom) MUSTER_RETURN_IF_ERROR(ValidateResourceName(name));
+  MUSTER_ASSIGN_OR_RETURN(quota.limits[name], ParseAmount(key, value));
+  return absl::OkStatus();
+}
+
+absl::Status In(absl::string_view where, const absl::Status& status) {
+  if (status.ok()) return status;
+  return absl::InvalidArgumentError(absl::StrCat(where, status.message()));
+}
+
 }  // namespace
 
 absl::StatusOr<Ordering> ParseOrdering(absl::string_view text) {
@@ -148,21 +169,17 @@ absl::StatusOr<Quota> ParseQuota(absl::string_view text) {
       quota.tenant = value;
     } else if (key == "job") {
       quota.job = value;
-    } else if (key == "memory") {
-      MUSTER_ASSIGN_OR_RETURN(quota.limits[key], ParseMemory(value));
-    } else if (key == "cpus" || key == "gpus") {
-      MUSTER_ASSIGN_OR_RETURN(quota.limits[key], ParseAmount(key, value));
-    } else if (absl::StartsWith(key, kCustomPrefix)) {
-      const std::string name = key.substr(kCustomPrefix.size());
-      MUSTER_RETURN_IF_ERROR(ValidateResourceName(name));
-      MUSTER_ASSIGN_OR_RETURN(quota.limits[name], ParseAmount(key, value));
+    } else if (IsLimit(key)) {
+      MUSTER_RETURN_IF_ERROR(In(where, SetLimit(key, value, quota)));
     } else {
       const auto [at, added] = selector.emplace(key, value);
       if (!added) absl::StrAppend(&at->second, ",", value);
       last = &at->second;
     }
   }
-  MUSTER_ASSIGN_OR_RETURN(quota.selector, LabelSelector::Parse(selector));
+  absl::StatusOr<LabelSelector> parsed = LabelSelector::Parse(selector);
+  MUSTER_RETURN_IF_ERROR(In(where, parsed.status()));
+  quota.selector = *std::move(parsed);
   MUSTER_RETURN_IF_ERROR(Validate(quota));
   return quota;
 }

@@ -34,10 +34,10 @@ TEST(QuotaTest, RefusesWhatLimitsNothingOrNobody) {
   EXPECT_EQ(ErrorOf("q:zone=a"),
             "quota q: 0 limits; allowed: 1 to 64 of cpus, gpus, memory, resource.NAME");
   EXPECT_EQ(ErrorOf("q:tenant=a,job=b,gpus=1"), "quota q: give a tenant or a job, not both");
-  EXPECT_NE(ErrorOf("q:gpus=-1"), "");
+  EXPECT_EQ(ErrorOf("q:gpus=-1").substr(0, 20), "quota \"q\": gpus=-1: ");
   EXPECT_NE(ErrorOf("q:gpus"), "");
   EXPECT_NE(ErrorOf("q r:gpus=1"), "");
-  EXPECT_NE(ErrorOf("q:gpus=1,zone=in("), "");
+  EXPECT_EQ(ErrorOf("q:gpus=1,zone=in(").substr(0, 32), "quota \"q\": label selector \"zone\"");
 }
 
 TEST(SharingTest, WordsParseToThemselves) {

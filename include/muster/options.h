@@ -93,6 +93,18 @@ enum class OnInfeasible : uint8_t {
   kFail,  // Get() gives kFailedPrecondition.
 };
 
+// The node that work wants, as Ray's NodeAffinitySchedulingStrategy(node_id, soft). It narrows all
+// choices: their label selectors must hold there too.
+struct NodeAffinity {
+  // The node's name, as `muster nodes` and CurrentTask().node have it; at most 256 bytes. Empty:
+  // any.
+  std::string node = {};
+  // False: that node or none. Work waits while it has no room there; where there is no such node,
+  // or one that could never hold it, it is infeasible (see on_infeasible).
+  // True: there, by any choice that is open, if it has room now; else wherever there is room.
+  bool soft = false;
+};
+
 struct PlacementGroupOptions;
 struct BundlePlace;
 namespace internal {
@@ -145,6 +157,10 @@ struct TaskOptions {
   int bundle_index = -1;  // -1: any.
   // Which of the nodes with room: "pack", "best-fit" or "spread"; empty: as the cluster does.
   std::string placement = {};
+  // On which node. With a placement_group, or a group's strategy, it is refused: there a label
+  // selector of ray.io/node-id=NAME says it. All ranks of a group are to fit there together, if it
+  // is not soft.
+  NodeAffinity node_affinity = {};
 };
 
 // Long-lived work goes back to a choice that it asked for before the one it was granted, once that

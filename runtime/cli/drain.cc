@@ -1,13 +1,10 @@
-#include <cstdio>
 #include <optional>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "runtime/cli/address.h"
 #include "runtime/cli/ask.h"
 #include "runtime/cli/command.h"
-#include "runtime/cli/json_text.h"
 #include "runtime/cli/output.h"
-#include "runtime/wire/head_link.h"
 #include "runtime/wire/protocol.h"
 
 namespace muster::cli {
@@ -16,10 +13,9 @@ int RunDrain(const std::vector<std::string>& given) {
   Arguments arguments(
       "drain",
       "Gives a node no new work. With a deadline its work is told, and ended then; what that ends "
-      "is "
-      "run\nagain elsewhere, at no cost to its retries. Said again, it replaces what was said "
-      "before. "
-      "Once nothing\nruns there, muster status shows the node as empty: it may be taken away.",
+      "is run\nagain elsewhere, at no cost to its retries. Said again, it replaces what was said "
+      "before. Once nothing\nruns there, muster status shows the node as empty: it may be taken "
+      "away.",
       {"muster drain 6f1c2a --deadline 5m --reason \"kernel update\"",
        "muster drain 6f1c2a --undo"});
   std::string node;
@@ -41,28 +37,19 @@ int RunDrain(const std::vector<std::string>& given) {
   if (undo && (bounded || !reason.empty())) {
     return arguments.Wrong("--undo goes with neither --deadline nor --reason");
   }
-  const absl::StatusOr<HostPort> address = HeadAddress(address_text);
-  if (!address.ok()) return arguments.Wrong(address.status().message());
-
   v1::ControlNodeRequest request;
   request.set_node(ToUtf8(node));
   request.mutable_drain()->set_draining(!undo);
   request.mutable_drain()->set_reason(ToUtf8(reason));
   if (bounded) request.mutable_drain()->set_deadline_in_ns(absl::ToInt64Nanoseconds(deadline));
-  const absl::StatusOr<v1::ControlNodeReply> reply =
-      HeadClient(ToText(*address)).ControlNode(request, kTryFor);
-  if (!reply.ok()) return NoAnswer(reply.status());
-  if (const absl::Status done = FromProto(reply->status()); !done.ok()) return Failed(done);
-  if (json) {
-    printf("%s", NodeJson(reply->node()).c_str());
-  } else if (undo) {
-    printf("node %s gets new work again\n", Printable(node).c_str());
-  } else {
-    printf("node %s is draining%s%s\n", Printable(node).c_str(),
-           bounded ? absl::StrCat("; what runs there ends in ", Age(deadline)).c_str() : "",
-           reply->node().empty() ? "; it is empty, and may be taken away" : "");
-  }
-  return kDone;
+  return AskForNode(arguments, address_text, std::move(request), json,
+                    [&](const v1::NodeStatus& after) {
+                      if (undo) return absl::StrCat("node ", node, " gets new work again");
+                      return absl::StrCat(
+                          "node ", node, " is draining",
+                          bounded ? absl::StrCat("; what runs there ends in ", Age(deadline)) : "",
+                          after.empty() ? "; it is empty, and may be taken away" : "");
+                    });
 }
 
 }  // namespace muster::cli

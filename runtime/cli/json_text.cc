@@ -76,6 +76,34 @@ Json NodeOf(const v1::NodeStatus& node) {
   return json;
 }
 
+Json TenantOf(const v1::TenantStatus& tenant) {
+  return {{"tenant", tenant.name()},
+          {"weight", static_cast<double>(tenant.weight_milli()) / 1000},
+          {"share", static_cast<double>(tenant.share_billionths()) / 1e9},
+          {"leases", tenant.leases()},
+          {"waiting", tenant.waiting()},
+          {"used", UsedOf(tenant.used())}};
+}
+
+Json QuotaOf(const v1::QuotaStatus& quota) {
+  Json limits = Json::object();
+  for (const v1::QuotaStatus::Limit& limit : quota.limits()) {
+    const bool memory = limit.resource() == "memory";
+    limits[limit.resource()] = {{"used", memory ? Json(limit.used()) : Amount(limit.used())},
+                                {"limit", memory ? Json(limit.limit()) : Amount(limit.limit())}};
+  }
+  return {{"quota", quota.name()}, {"tenant", quota.tenant()},
+          {"job", quota.job()},    {"selector", quota.selector()},
+          {"limits", limits},      {"set_at_run_time", quota.set_at_run_time()}};
+}
+
+template <typename Rows, typename Of>
+Json ListOf(const Rows& rows, Of of) {
+  Json list = Json::array();
+  for (const auto& row : rows) list.push_back(of(row));
+  return list;
+}
+
 template <typename Nodes>
 Json NodesOf(const Nodes& nodes) {
   Json list = Json::array();
@@ -111,29 +139,6 @@ std::string StatusJson(const v1::StatusReply& reply) {
          {"choices", ChoicesOf(row.choices())},
          {"why", row.why()}});
   }
-  Json tenants = Json::array();
-  for (const v1::TenantStatus& row : reply.tenants()) {
-    tenants.push_back({{"tenant", row.name()},
-                       {"weight", static_cast<double>(row.weight_milli()) / 1000},
-                       {"share", static_cast<double>(row.share_billionths()) / 1e9},
-                       {"leases", row.leases()},
-                       {"waiting", row.waiting()},
-                       {"used", UsedOf(row.used())}});
-  }
-  Json quotas = Json::array();
-  for (const v1::QuotaStatus& row : reply.quotas()) {
-    Json limits = Json::object();
-    for (const v1::QuotaStatus::Limit& limit : row.limits()) {
-      const bool memory = limit.resource() == "memory";
-      limits[limit.resource()] = {{"used", memory ? Json(limit.used()) : Amount(limit.used())},
-                                  {"limit", memory ? Json(limit.limit()) : Amount(limit.limit())}};
-    }
-    quotas.push_back({{"quota", row.name()},
-                      {"tenant", row.tenant()},
-                      {"job", row.job()},
-                      {"selector", row.selector()},
-                      {"limits", limits}});
-  }
   Json groups = Json::array();
   for (const v1::PlacementGroupStatus& group : reply.placement_groups()) {
     Json bundles = Json::array();
@@ -151,16 +156,28 @@ std::string StatusJson(const v1::StatusReply& reply) {
                       {"why", group.why()},
                       {"since_s", Seconds(group.since_ns())}});
   }
-  return Dump(
-      {{"head",
-        {{"address", reply.address()},
-         {"version", reply.version()},
-         {"uptime_s", Seconds(reply.uptime_ns())},
-         {"pid", reply.pid()}}},
-       {"nodes", NodesOf(reply.nodes())},
-       {"waiting", waiting},
-       {"placement_groups", groups},
-       {"sharing", {{"policy", reply.sharing()}, {"tenants", tenants}, {"quotas", quotas}}}});
+  return Dump({{"head",
+                {{"address", reply.address()},
+                 {"version", reply.version()},
+                 {"uptime_s", Seconds(reply.uptime_ns())},
+                 {"pid", reply.pid()}}},
+               {"nodes", NodesOf(reply.nodes())},
+               {"waiting", waiting},
+               {"placement_groups", groups},
+               {"sharing",
+                {{"policy", reply.sharing()},
+                 {"tenants", ListOf(reply.tenants(), TenantOf)},
+                 {"quotas", ListOf(reply.quotas(), QuotaOf)}}}});
+}
+
+std::string QuotaJson(const v1::QuotaStatus& quota) { return Dump(QuotaOf(quota)); }
+std::string QuotasJson(const v1::StatusReply& reply) {
+  return Dump(ListOf(reply.quotas(), QuotaOf));
+}
+std::string RemovedJson(const std::string& quota) { return Dump({{"removed", quota}}); }
+std::string TenantJson(const v1::TenantStatus& tenant) { return Dump(TenantOf(tenant)); }
+std::string TenantsJson(const v1::StatusReply& reply) {
+  return Dump(ListOf(reply.tenants(), TenantOf));
 }
 
 std::string NodesJson(const v1::StatusReply& reply) { return Dump(NodesOf(reply.nodes())); }

@@ -18,6 +18,15 @@ std::string NodeJson(const v1::NodeStatus& node);
 // [{"id", "state", "pid", "labels": {}, "resources": {"cpus": {"used", "total"}, "gpus",
 // "memory_bytes", and the custom ones by name}, "gpu_devices": [{"id", "model", "memory_bytes"}]}]
 std::string NodesJson(const v1::StatusReply& reply);
+// {"quota", "tenant", "job", "selector", "limits": {NAME: {"used", "limit"}}, "set_at_run_time"}:
+// memory in bytes; and a list of them.
+std::string QuotaJson(const v1::QuotaStatus& quota);
+std::string QuotasJson(const v1::StatusReply& reply);
+std::string RemovedJson(const std::string& quota);  // {"removed": "h100"}
+// {"tenant" ("": the default one), "weight", "share" (of 1), "leases", "waiting", "used": {}}; and
+// a list of them, empty where there is only the default one.
+std::string TenantJson(const v1::TenantStatus& tenant);
+std::string TenantsJson(const v1::StatusReply& reply);
 // {"found": "one", "none" or "several", "task": {"id", "name", "state"}, "text", "needs",
 // "what_would_help", "choices", "node", "choice", "candidates", "starts", "starts_in_s",
 // "request"}: what is known of them.

@@ -29,6 +29,8 @@ constexpr Command kCommands[] = {
     {"explain", "say why a task waits, or why it ran where it did", RunExplain},
     {"drain", "give a node no new work, and its work until a deadline", RunDrain},
     {"quarantine", "take a GPU of a node out of use, or back", RunQuarantine},
+    {"quota", "show what tenants and jobs may hold, and change it", RunQuota},
+    {"fair-share", "show who shares the cluster, and change weights", RunFairShare},
     {"whatif", "say where and when a request could start, also with other nodes", RunWhatIf},
     {"selector", "check a label selector", RunSelector},
     {"version", "say which muster this is", RunVersion},

@@ -1,13 +1,9 @@
-#include <cstdio>
 #include <optional>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "runtime/cli/address.h"
 #include "runtime/cli/ask.h"
 #include "runtime/cli/command.h"
-#include "runtime/cli/json_text.h"
-#include "runtime/cli/output.h"
-#include "runtime/wire/head_link.h"
 #include "runtime/wire/protocol.h"
 #include "scheduler/resources.h"
 
@@ -17,8 +13,7 @@ int RunQuarantine(const std::vector<std::string>& given) {
   Arguments arguments(
       "quarantine",
       "Takes one GPU of a node out of use: it gets nothing new, and what holds any of it is told "
-      "to "
-      "leave\nand ended after the head's --quarantine-grace, at no cost to its retries.",
+      "to leave\nand ended after the head's --quarantine-grace, at no cost to its retries.",
       {"muster quarantine 6f1c2a --gpu 1 --reason \"xid 79\"",
        "muster quarantine 6f1c2a --gpu 1 --undo"});
   std::string node;
@@ -38,25 +33,15 @@ int RunQuarantine(const std::vector<std::string>& given) {
   if (const std::optional<int> over = arguments.Parse(given)) return *over;
   if (gpu < 0) return arguments.Wrong("--gpu is missing; see muster quarantine --help");
   if (undo && !reason.empty()) return arguments.Wrong("--undo does not go with --reason");
-  const absl::StatusOr<HostPort> address = HeadAddress(address_text);
-  if (!address.ok()) return arguments.Wrong(address.status().message());
-
   v1::ControlNodeRequest request;
   request.set_node(ToUtf8(node));
   request.mutable_health()->set_gpu(static_cast<uint32_t>(gpu));
   request.mutable_health()->set_healthy(undo);
   request.mutable_health()->set_reason(ToUtf8(reason));
-  const absl::StatusOr<v1::ControlNodeReply> reply =
-      HeadClient(ToText(*address)).ControlNode(request, kTryFor);
-  if (!reply.ok()) return NoAnswer(reply.status());
-  if (const absl::Status done = FromProto(reply->status()); !done.ok()) return Failed(done);
-  if (json) {
-    printf("%s", NodeJson(reply->node()).c_str());
-  } else {
-    printf("GPU %d of node %s is %s\n", gpu, Printable(node).c_str(),
-           undo ? "in use again" : "in quarantine");
-  }
-  return kDone;
+  return AskForNode(arguments, address_text, std::move(request), json, [&](const v1::NodeStatus&) {
+    return absl::StrCat("GPU ", gpu, " of node ", node, " is ",
+                        undo ? "in use again" : "in quarantine");
+  });
 }
 
 }  // namespace muster::cli

@@ -33,22 +33,6 @@ absl::Status SetDuration(absl::string_view name, const std::string& text, bool z
   return absl::OkStatus();
 }
 
-absl::Status AddTenant(const std::string& text, std::vector<sched::TenantSet>& tenants) {
-  const std::pair<std::string, std::string> parts = absl::StrSplit(text, absl::MaxSplits('=', 1));
-  sched::TenantSet tenant{.tenant = parts.first};
-  MUSTER_RETURN_IF_ERROR(sched::ValidateTenantName("--fair-share", tenant.tenant));
-  absl::StatusOr<int64_t> weight = sched::ParseWeight(parts.second);
-  if (parts.first.empty() || !weight.ok()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("--fair-share=", text,
-                     ": must be TENANT=WEIGHT, such as research=2, with a "
-                     "weight from 0.001 to 1000000"));
-  }
-  tenant.weight_milli = *weight;
-  tenants.push_back(std::move(tenant));
-  return absl::OkStatus();
-}
-
 // One line for each option that is a text: what is asked for is what is passed on.
 struct TextOption {
   absl::string_view name;
@@ -109,17 +93,31 @@ absl::Status SetWhole(absl::string_view name, const std::string& text, int min, 
 
 }  // namespace
 
+absl::StatusOr<sched::TenantSet> ParseTenantWeight(absl::string_view text) {
+  const std::pair<std::string, std::string> parts = absl::StrSplit(text, absl::MaxSplits('=', 1));
+  MUSTER_RETURN_IF_ERROR(sched::ValidateTenantName("tenant", parts.first));
+  const absl::StatusOr<int64_t> weight = sched::ParseWeight(parts.second);
+  if (parts.first.empty() || !weight.ok()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(text,
+                     ": must be TENANT=WEIGHT, such as research=2, with a weight from 0.001 to "
+                     "1000000"));
+  }
+  return sched::TenantSet{.tenant = parts.first, .weight_milli = *weight};
+}
+
 void AddSharingOptions(Arguments& arguments, SharingOptions* given) {
   for (const TextOption& option : kTexts) {
     arguments.Text(option.name, option.shows, option.help, &(given->*option.value));
   }
   arguments.Texts("--fair-share", "TENANT=WEIGHT",
-                  "a tenant's weight, such as research=2 (default 1); may be given several times",
+                  "a tenant's weight, such as research=2 (default 1), until muster fair-share sets "
+                  "another; may be given several times",
                   &given->fair_share);
   arguments.Texts("--quota", "QUOTA",
                   "what a tenant or job may hold at most of the nodes with some labels, such as "
-                  "h100:tenant=research,gpus=8,ray.io/accelerator-type=H100; may be given several "
-                  "times",
+                  "h100:tenant=research,gpus=8,ray.io/accelerator-type=H100, until muster quota "
+                  "sets or removes the one of that name; may be given several times",
                   &given->quotas);
 }
 
@@ -169,7 +167,11 @@ absl::Status Apply(const SharingOptions& given, head::HeadOptions& options) {
     options.placement = *policy;
   }
   for (const std::string& text : given.fair_share) {
-    MUSTER_RETURN_IF_ERROR(AddTenant(text, options.tenants));
+    absl::StatusOr<sched::TenantSet> tenant = ParseTenantWeight(text);
+    if (!tenant.ok()) {
+      return absl::InvalidArgumentError(absl::StrCat("--fair-share=", tenant.status().message()));
+    }
+    options.tenants.push_back(*std::move(tenant));
   }
   for (const std::string& text : given.quotas) {
     absl::StatusOr<sched::Quota> quota = sched::ParseQuota(text);

@@ -13,6 +13,8 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "runtime/cli/arguments.h"
 #include "runtime/head/head.h"
 
@@ -34,6 +36,9 @@ struct SharingOptions {  // As given.
   std::string overtaken_max{};
   std::string reservation_after{};
 };
+
+// "research=2". Errors: kInvalidArgument naming the text and what is allowed.
+absl::StatusOr<sched::TenantSet> ParseTenantWeight(absl::string_view text);
 
 void AddSharingOptions(Arguments& arguments, SharingOptions* given);
 

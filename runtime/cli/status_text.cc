@@ -131,30 +131,6 @@ std::string LimitOf(const v1::QuotaStatus::Limit& limit) {
       limit.resource());
 }
 
-std::string SharingText(const v1::StatusReply& reply, const Style& style) {
-  std::string text;
-  Table tenants({"TENANT", "WEIGHT", "SHARE", "LEASES", "WAITING", "USES"});
-  for (const v1::TenantStatus& row : reply.tenants()) {
-    tenants.Add({row.name().empty() ? "(default)" : row.name(),
-                 sched::WeightToText(row.weight_milli()),
-                 absl::StrFormat("%.1f%%", static_cast<double>(row.share_billionths()) / 1e7),
-                 absl::StrCat(row.leases()), absl::StrCat(row.waiting()), UsesText(row.used())});
-  }
-  if (reply.tenants_size() > 0) text += tenants.ToText(style);
-  Table quotas({"QUOTA", "OF", "ON", "USED"});
-  for (const v1::QuotaStatus& row : reply.quotas()) {
-    std::vector<std::string> limits;
-    for (const v1::QuotaStatus::Limit& limit : row.limits()) limits.push_back(LimitOf(limit));
-    quotas.Add({row.name(),
-                !row.tenant().empty() ? absl::StrCat("tenant ", row.tenant())
-                : !row.job().empty()  ? absl::StrCat("job ", row.job())
-                                      : "everyone",
-                row.selector(), absl::StrJoin(limits, ", ")});
-  }
-  if (reply.quotas_size() > 0) text += quotas.ToText(style);
-  return text;
-}
-
 // "n1 x2, n2": bundles by node, in order of the first.
 std::string BundlesText(const v1::PlacementGroupStatus& group) {
   std::vector<std::pair<std::string, int>> counted;
@@ -217,10 +193,37 @@ std::string StatusText(const v1::StatusReply& reply, const Style& style) {
   std::string text = Heading(reply, style);
   if (reply.nodes_size() > 0) text += nodes.ToText(style);
   if (any_condition) text += conditions.ToText(style);
-  text += SharingText(reply, style);
+  if (reply.tenants_size() > 0) text += TenantsText(reply, style);
+  if (reply.quotas_size() > 0) text += QuotasText(reply, style);
   if (reply.waiting_size() > 0) text += waiting.ToText(style);
   if (reply.placement_groups_size() > 0) text += GroupsTable(reply).ToText(style);
   return text;
+}
+
+std::string TenantsText(const v1::StatusReply& reply, const Style& style) {
+  Table tenants({"TENANT", "WEIGHT", "SHARE", "LEASES", "WAITING", "USES"});
+  for (const v1::TenantStatus& row : reply.tenants()) {
+    tenants.Add({row.name().empty() ? "(default)" : row.name(),
+                 sched::WeightToText(row.weight_milli()),
+                 absl::StrFormat("%.1f%%", static_cast<double>(row.share_billionths()) / 1e7),
+                 absl::StrCat(row.leases()), absl::StrCat(row.waiting()), UsesText(row.used())});
+  }
+  return tenants.ToText(style);
+}
+
+std::string QuotasText(const v1::StatusReply& reply, const Style& style) {
+  Table quotas({"QUOTA", "OF", "ON", "USED", "SET"});
+  for (const v1::QuotaStatus& row : reply.quotas()) {
+    std::vector<std::string> limits;
+    for (const v1::QuotaStatus::Limit& limit : row.limits()) limits.push_back(LimitOf(limit));
+    quotas.Add({row.name(),
+                !row.tenant().empty() ? absl::StrCat("tenant ", row.tenant())
+                : !row.job().empty()  ? absl::StrCat("job ", row.job())
+                                      : "everyone",
+                row.selector(), absl::StrJoin(limits, ", "),
+                row.set_at_run_time() ? "at run time" : "by a flag"});
+  }
+  return quotas.ToText(style);
 }
 
 std::string NodesText(const v1::StatusReply& reply, const Style& style) {

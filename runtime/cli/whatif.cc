@@ -195,6 +195,9 @@ int RunWhatIf(const std::vector<std::string>& given) {
   arguments.Text("--placement", "POLICY",
                  "which of the nodes with room: pack, best-fit or spread (default: the cluster's)",
                  &options.request.placement);
+  arguments.Text("--node", "NODE", "on that node or nowhere, by its name", &options.request.node);
+  arguments.Flag("--soft", "with --node: there if it has room, else elsewhere",
+                 &options.request.soft);
   arguments.Text("--spec", "JSON", "other members of the request, as in a snapshot",
                  &options.request.spec);
   arguments.Text("--task", "ID", "asks about a task that waits, not a new request", &options.task);
@@ -215,7 +218,7 @@ int RunWhatIf(const std::vector<std::string>& given) {
   const RequestTexts& texts = options.request;
   const bool with_request = !texts.selector.empty() || !texts.fallbacks.empty() ||
                             texts.bundles != 1 || texts.priority != 0 || !texts.spec.empty() ||
-                            !texts.placement.empty();
+                            !texts.placement.empty() || !texts.node.empty() || texts.soft;
   options.asks = request != "?" || with_request;
   if (request != "?") options.request.resources = request;
   if (options.asks && !options.task.empty()) {

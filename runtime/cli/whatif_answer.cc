@@ -77,8 +77,12 @@ std::string AsksText(const sched::RequestSpec& spec) {
     choices.push_back(std::move(text));
   }
   const std::string bundles = spec.bundles == 1 ? "" : absl::StrCat(spec.bundles, " bundles of ");
+  const std::string node = spec.affinity.node.empty() ? ""
+                           : spec.affinity.soft
+                               ? absl::StrCat(", rather ", spec.affinity.node)
+                               : absl::StrCat(", no other than ", spec.affinity.node);
   return absl::StrCat(bundles, sched::ToText(spec.choices[0].resources), " on ",
-                      absl::StrJoin(choices, ", else "));
+                      absl::StrJoin(choices, ", else "), node);
 }
 
 // --- One request ---

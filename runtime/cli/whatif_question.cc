@@ -146,6 +146,10 @@ absl::StatusOr<sched::RequestSpec> MakeSpec(const RequestTexts& texts) {
     MUSTER_RETURN_IF_ERROR(In("--placement", policy.status()));
     spec.placement = *policy;
   }
+  if (texts.soft && texts.node.empty()) {
+    return absl::InvalidArgumentError("--soft: goes with --node");
+  }
+  spec.affinity = {.node = texts.node, .soft = texts.soft};
   if (!texts.spec.empty()) MUSTER_RETURN_IF_ERROR(In("--spec", snapshot::Merge(texts.spec, spec)));
   MUSTER_RETURN_IF_ERROR(In("--request", sched::Validate(spec)));
   return spec;

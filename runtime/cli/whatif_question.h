@@ -22,7 +22,9 @@ struct RequestTexts {
   int bundles = 1;
   int priority = 0;
   std::string placement{};  // "spread"; empty: the cluster's policy.
-  std::string spec{};       // JSON: other members of a spec, as in a snapshot.
+  std::string node{};       // The only one that will do, or, soft, the first to be tried.
+  bool soft = false;
+  std::string spec{};  // JSON: other members of a spec, as in a snapshot.
 };
 absl::StatusOr<sched::RequestSpec> MakeSpec(const RequestTexts& texts);
 

@@ -81,6 +81,21 @@ TEST(WhatIfQuestionTest, NonsenseIsNamed) {
   EXPECT_THAT(MessageOf(MakeSpec({.spec = "{"})), StartsWith("--spec: no JSON"));
 }
 
+TEST(WhatIfQuestionTest, NodeIsTheOnlyOneOrTheFirst) {
+  EXPECT_TRUE(MakeSpec({.node = "n1"})->affinity.hard());
+  EXPECT_EQ(MakeSpec({.node = "n1", .soft = true})->affinity,
+            (sched::NodeAffinity{.node = "n1", .soft = true}));
+  EXPECT_EQ(MessageOf(MakeSpec({.soft = true})), "--soft: goes with --node");
+  const sched::Snapshot busy = Busy();
+  EXPECT_THAT(AnswerText(*Answer(busy, *MakeSpec({.node = "gone"}), {}, {})),
+              HasSubstr("never: needs 1 CPU, on node gone; 1 node; node gone is not there"));
+  EXPECT_THAT(
+      AnswerText(*Answer(busy, *MakeSpec({.node = "gone", .soft = true}), {}, {})),
+      AllOf(HasSubstr("1 CPU on any node, rather gone, could start"), HasSubstr("now on old")));
+  EXPECT_THAT(AnswerText(*Answer(busy, *MakeSpec({.node = "old"}), {}, {})),
+              HasSubstr("1 CPU on any node, no other than old, could start"));
+}
+
 TEST(WhatIfQuestionTest, AddedNodesHaveWhatIsLeftOutFromTheMostAlike) {
   const sched::Snapshot busy = Busy();
   const absl::StatusOr<std::vector<sched::NodeJoined>> nodes =

@@ -46,6 +46,7 @@ class DriverCoreTest : public ::testing::Test {
           last_request_ = to->message.request();
           const auto& avoid = to->message.request().spec().avoid();
           avoided_.assign(avoid.begin(), avoid.end());
+          affinity_ = to->message.request().spec().affinity().node();
         }
       } else if (const auto* done = std::get_if<Complete>(&action)) {
         completed_.push_back(absl::StrCat(*static_cast<const TaskNumber*>(done->cookie.get()), " ",
@@ -105,6 +106,7 @@ class DriverCoreTest : public ::testing::Test {
   std::vector<Action> actions_;  // Of the last event.
   std::vector<uint64_t> requests_;
   std::vector<std::string> avoided_;  // By the last request.
+  std::string affinity_;              // Of the last request.
   std::vector<TaskNumber> pushed_;
   std::vector<std::string> completed_;
   v1::LeaseRequest last_request_;
@@ -239,6 +241,22 @@ TEST_F(DriverCoreTest, TaskRunsOnceItsRequestIsGranted) {
   Result(1, 1);
   EXPECT_EQ(completed_, std::vector<std::string>{"1 OK"});
   EXPECT_EQ(core_->unfinished(), 0u);
+}
+
+TEST_F(DriverCoreTest, TasksThatWantAnotherNodeDoNotShareALease) {
+  SubmitTask(1);
+  Grant(1);
+  EXPECT_EQ(pushed_, std::vector<TaskNumber>{1});
+  Result(1, 1);  // The lease is idle now.
+  v1::RequestSpec spec;
+  spec.add_choices()->mutable_resources()->set_cpus(10000);
+  spec.set_bundles(1);
+  spec.mutable_affinity()->set_node("n2");
+  class_ = core_->AddClass(spec);
+  SubmitTask(2);
+  EXPECT_EQ(pushed_, std::vector<TaskNumber>{1});
+  ASSERT_EQ(requests_, (std::vector<uint64_t>{1, 2}));
+  EXPECT_EQ(affinity_, "n2");
 }
 
 TEST_F(DriverCoreTest, ResultTakenTwiceQueuesTheTaskOnce) {

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "runtime/client/placement_group.h"
 #include "runtime/wire/convert.h"
+#include "runtime/wire/protocol.h"
 #include "scheduler/base/status_macros.h"
 #include "scheduler/choice.h"
 
@@ -47,6 +48,26 @@ absl::StatusOr<sched::Strategy> Levels(const std::vector<std::string>& texts) {
     strategy.push_back(std::move(level));
   }
   return strategy;
+}
+
+absl::StatusOr<sched::NodeAffinity> AffinityOf(const TaskOptions& options, bool has_strategy) {
+  const NodeAffinity& affinity = options.node_affinity;
+  if (affinity.node.empty()) {
+    if (!affinity.soft) return sched::NodeAffinity{};
+    return absl::InvalidArgumentError("node_affinity.soft is set, but node_affinity.node is empty");
+  }
+  v1::NodeAffinity proto;
+  proto.set_node(ToUtf8(affinity.node));
+  proto.set_soft(affinity.soft);
+  if (options.placement_group || has_strategy) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("node_affinity.node is \"", proto.node(), "\", which does not go with a ",
+                     options.placement_group ? "placement_group" : "strategy",
+                     "; ask for ray.io/node-id=", proto.node(), " in a label_selector"));
+  }
+  absl::StatusOr<sched::NodeAffinity> checked = FromProto(proto);
+  if (checked.ok()) return checked;
+  return absl::InvalidArgumentError(absl::StrCat("node_", checked.status().message()));
 }
 
 absl::StatusOr<sched::BundleSpec> BundleOf(const Bundle& bundle) {
@@ -97,6 +118,7 @@ absl::StatusOr<v1::RequestSpec> MakeRequestSpec(const TaskOptions& options, int 
   if (!options.placement.empty()) {
     MUSTER_ASSIGN_OR_RETURN(spec.placement, sched::ParsePlacementPolicy(options.placement));
   }
+  MUSTER_ASSIGN_OR_RETURN(spec.affinity, AffinityOf(options, !strategy.empty()));
   spec.fail_if_infeasible = options.on_infeasible == OnInfeasible::kFail;
   sched::Choice primary;
   MUSTER_ASSIGN_OR_RETURN(primary.resources, Checked(options.resources));
@@ -169,7 +191,8 @@ bool SameClass(const TaskOptions& a, const TaskOptions& b) {
   if (!Same(a.resources, b.resources) || a.on_infeasible != b.on_infeasible ||
       a.priority != b.priority || a.expected_duration != b.expected_duration ||
       a.preemptible != b.preemptible || !(a.placement_group == b.placement_group) ||
-      a.bundle_index != b.bundle_index || a.placement != b.placement)
+      a.bundle_index != b.bundle_index || a.placement != b.placement ||
+      a.node_affinity.node != b.node_affinity.node || a.node_affinity.soft != b.node_affinity.soft)
     return false;
   if (a.fallback_strategy.size() != b.fallback_strategy.size() ||
       a.label_selector != b.label_selector)

@@ -176,6 +176,20 @@ class RunningHead final : public Head, public HeadListener {
       reply(std::move(answer));
     });
   }
+  void OnSetSharing(v1::SetSharingRequest request,
+                    std::function<void(v1::SetSharingReply)> reply) override {
+    Push([this, request = std::move(request), reply = std::move(reply)] {
+      if (Refuses(request.protocol(), reply)) return;
+      v1::SetSharingReply answer;
+      const absl::Status status = core_->CheckSharing(request);
+      if (status.ok()) {
+        Step(SharingControl{request});
+        answer = core_->SharingAfter(request);
+      }
+      *answer.mutable_status() = ToProto(status);
+      reply(std::move(answer));
+    });
+  }
   void OnStop(v1::StopRequest request, std::function<void(v1::StopReply)> reply) override {
     Push([this, peer = request.protocol(), reply = std::move(reply)] {
       if (Refuses(peer, reply)) return;

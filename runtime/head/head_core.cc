@@ -34,6 +34,7 @@ HeadCore::HeadCore(HeadConfig config)
     : config_(std::move(config)),
       scheduler_(SchedulerConfigOf(config_)),
       store_(config_.store_bytes_max),
+      sharing_(config_.tenants, config_.quotas, config_.sharing_limits),
       ended_(config_.ended_requests_kept),
       now_(config_.start) {
   std::vector<sched::Action> none;  // Nothing waits yet.
@@ -442,6 +443,9 @@ HeadCore::Counts HeadCore::Count() const {
 
 void HeadCore::CheckInvariants() const {
   scheduler_.CheckInvariants();
+  std::set<std::string> quotas;
+  for (const sched::QuotaView& view : scheduler_.QuotaViews()) quotas.insert(view.quota.name);
+  MUSTER_CHECK(quotas == sharing_.QuotasInForce());
   for (const auto& [id, request] : requests_) {
     MUSTER_CHECK(request.id == id);
     MUSTER_CHECK(request.granted == !request.leases.empty());

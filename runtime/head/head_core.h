@@ -27,6 +27,7 @@
 #include "muster/v1/cluster.pb.h"
 #include "runtime/head/ended_requests.h"
 #include "runtime/head/head_events.h"
+#include "runtime/head/sharing_changes.h"
 #include "runtime/head/store_core.h"
 #include "runtime/snapshot/snapshot_json.h"
 #include "scheduler/scheduler.h"
@@ -55,6 +56,7 @@ struct HeadConfig {
   sched::SharingConfig sharing{};  // How the cluster is shared; see scheduler/sharing.h.
   std::vector<sched::TenantSet> tenants{};
   std::vector<sched::Quota> quotas{};
+  SharingLimits sharing_limits{};
   // Placement groups; see sched::SchedulerConfig. An empty hierarchy: the default.
   std::vector<std::string> hierarchy;
   int overtaken_max = 64;
@@ -90,6 +92,10 @@ class HeadCore {
   // have.
   absl::Status CheckControl(const v1::ControlNodeRequest& request) const;
   v1::NodeStatus NodeStatusOf(const std::string& node, absl::Time now) const;  // Of one alive.
+  // Whether SharingControl would do what is asked. Errors: as SharingChanges::Read().
+  absl::Status CheckSharing(const v1::SetSharingRequest& request) const;
+  // What is true after it: of the quota, of the tenant, and how many workers keep it.
+  v1::SetSharingReply SharingAfter(const v1::SetSharingRequest& request) const;
   // Decision `number`; where it is 0, the newest, at most `most`.
   v1::DecisionsReply Decisions(uint64_t number, uint32_t most) const;
   v1::DecisionsReply DecisionsAbout(const v1::ExplainReply& explained) const;  // About that task.
@@ -183,6 +189,7 @@ class HeadCore {
   void On(const Asked& asked);
   void On(const StopAsked& stop);
   void On(const NodeControl& control);
+  void On(const SharingControl& control);
   void On(const Tick& tick);
   void Schedule(decltype(sched::Event::what) what);
   void Apply(const sched::Grant& grant);
@@ -223,6 +230,14 @@ class HeadCore {
   const Node* FindNode(const std::string& name) const;  // Null: there is none alive.
   v1::NodeStatus NodeStatusOf(const sched::NodeView& view, const Node& node, absl::Time now) const;
 
+  // Quotas and weights (head_sharing.cc).
+  // What was done, for people.
+  std::string ApplySharing(const SharingChanges::SchedulerEvent& event);
+  void TakeSharing(Node& node, const v1::SharingChanges& theirs);
+  void SendSharing(const Node& node);
+  v1::QuotaStatus QuotaStatusOf(const sched::QuotaView& view) const;
+  void FillSharing(v1::StatusReply& reply) const;
+
   // Nodes and leases (head_nodes.cc).
   void OnHello(ConnectionId connection, const v1::WorkerHello& hello);
   void Join(ConnectionId connection, const v1::WorkerHello& hello);
@@ -249,7 +264,6 @@ class HeadCore {
 
   // Reports (head_report.cc).
   void OnFound(ConnectionId connection, const v1::TasksFound& found);
-  void FillSharing(v1::StatusReply& reply) const;
   void AnswerIfComplete(uint64_t query, bool now);
   v1::ExplainReply MakeReply(const Query& query) const;
   void FillWaiting(const v1::FoundTask& task, uint64_t driver, v1::ExplainReply& reply) const;
@@ -277,6 +291,7 @@ class HeadCore {
   const HeadConfig config_;
   sched::Scheduler scheduler_;
   StoreCore store_;
+  SharingChanges sharing_;
   EndedRequests ended_;
   absl::Time now_{};
   std::vector<Action>* actions_ = nullptr;  // During Step().

@@ -34,13 +34,16 @@ struct Asked {  // `muster explain task`; answered by Answer with the same query
 struct NodeControl {  // An operator's, checked by HeadCore::CheckControl().
   v1::ControlNodeRequest request;
 };
+struct SharingControl {  // An operator's, checked by HeadCore::CheckSharing().
+  v1::SetSharingRequest request;
+};
 struct StopAsked {};  // `muster down`: the workers are told to end.
 struct Tick {};
 
 struct Event {
   absl::Time at{};
-  std::variant<FromDriver, DriverClosed, FromWorker, WorkerClosed, Asked, NodeControl, StopAsked,
-               Tick>
+  std::variant<FromDriver, DriverClosed, FromWorker, WorkerClosed, Asked, NodeControl,
+               SharingControl, StopAsked, Tick>
       what;
 };
 

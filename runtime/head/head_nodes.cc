@@ -80,6 +80,7 @@ void HeadCore::Join(ConnectionId connection, const v1::WorkerHello& hello) {
   node.connection = connection;
   node.heard = now_;
   node.hello = hello;
+  node.hello.clear_sharing();  // Kept once, in sharing_.
   *labels = sched::WithAliases(*std::move(labels));
   (*labels)["ray.io/node-id"] = name;
   v1::Entry& id_label = *node.hello.add_labels();
@@ -95,6 +96,7 @@ void HeadCore::Join(ConnectionId connection, const v1::WorkerHello& hello) {
   welcome.mutable_welcome()->set_head(config_.head);
   welcome.mutable_welcome()->set_node_name(name);
   Tell(joined, std::move(welcome));
+  TakeSharing(joined, hello.sharing());
 
   std::vector<sched::HeldLease> adopted;
   for (const v1::HeldLease& held : hello.held()) Adopt(joined, held, adopted);
@@ -209,6 +211,7 @@ void HeadCore::Rejoin(Node& node, ConnectionId connection, const v1::WorkerHello
   welcome.mutable_welcome()->set_head(config_.head);
   welcome.mutable_welcome()->set_node_name(node.name);
   Tell(node, std::move(welcome));
+  TakeSharing(node, hello.sharing());
   SayLine(absl::StrCat("node ", node.name, " is back"));
 
   const auto holds = [&](const v1::LeaseKey& key) {

@@ -60,44 +60,6 @@ v1::StatusReply HeadCore::Status(absl::Time now) const {
   return reply;
 }
 
-void HeadCore::FillSharing(v1::StatusReply& reply) const {
-  const sched::SharingConfig& sharing = config_.sharing;
-  std::string text =
-      absl::StrCat(ToString(sharing.ordering), ", ", ToString(sharing.backfill), " backfill");
-  if (sharing.preemption) {
-    absl::StrAppend(&text, ", preemption after ", absl::FormatDuration(sharing.preemption_grace));
-  }
-  if (sharing.time_slice != absl::InfiniteDuration()) {
-    absl::StrAppend(&text, ", time slices of ", absl::FormatDuration(sharing.time_slice));
-  }
-  reply.set_sharing(text);
-  const std::vector<sched::TenantView> tenants = scheduler_.TenantViews();
-  const bool only_default = tenants.size() == 1 && tenants[0].name.empty();
-  for (const sched::TenantView& view : tenants) {
-    if (only_default) break;
-    v1::TenantStatus& tenant = *reply.add_tenants();
-    tenant.set_name(view.name);
-    tenant.set_weight_milli(view.weight_milli);
-    tenant.set_share_billionths(view.share);
-    *tenant.mutable_used() = ToProto(view.used);
-    tenant.set_leases(static_cast<uint64_t>(view.leases));
-    tenant.set_waiting(static_cast<uint64_t>(view.waiting));
-  }
-  for (const sched::QuotaView& view : scheduler_.QuotaViews()) {
-    v1::QuotaStatus& quota = *reply.add_quotas();
-    quota.set_name(view.quota.name);
-    quota.set_tenant(view.quota.tenant);
-    quota.set_job(view.quota.job);
-    quota.set_selector(sched::ToText(view.quota.selector));
-    for (const auto& [resource, limit] : view.quota.limits) {
-      v1::QuotaStatus::Limit& row = *quota.add_limits();
-      row.set_resource(resource);
-      row.set_used(view.used.at(resource));
-      row.set_limit(limit);
-    }
-  }
-}
-
 void HeadCore::On(const Asked& asked) {
   Query& query = queries_[asked.query];
   query.prefix = absl::AsciiStrToLower(asked.task_prefix);

@@ -12,6 +12,7 @@ namespace muster {
 namespace {
 
 constexpr size_t kNameBytesMax = 4096;
+constexpr size_t kNodeNameBytesMax = 256;
 constexpr uint32_t kAdvanceOnBits = 1 | 2 | 4 | 8;
 
 // "choices[1].": in front of what `status` says.
@@ -219,6 +220,14 @@ v1::GroupShape ToProto(const sched::GroupShape& shape) {
   return proto;
 }
 
+absl::StatusOr<sched::NodeAffinity> FromProto(const v1::NodeAffinity& proto) {
+  if (proto.node().empty() || proto.node().size() > kNodeNameBytesMax) {
+    return Bad("affinity.node.size()", static_cast<int64_t>(proto.node().size()),
+               absl::StrCat("1 to ", kNodeNameBytesMax));
+  }
+  return sched::NodeAffinity{.node = proto.node(), .soft = proto.soft()};
+}
+
 absl::StatusOr<sched::RequestSpec> FromProto(const v1::RequestSpec& proto, std::string owner) {
   if (proto.shapes_size() > sched::kChoicesMax) {
     return Bad("shapes", proto.shapes_size(), absl::StrCat("at most ", sched::kChoicesMax));
@@ -278,6 +287,9 @@ absl::StatusOr<sched::RequestSpec> FromProto(const v1::RequestSpec& proto, std::
   if (!proto.placement().empty()) {
     MUSTER_ASSIGN_OR_RETURN(spec.placement, sched::ParsePlacementPolicy(proto.placement()));
   }
+  if (proto.has_affinity()) {
+    MUSTER_ASSIGN_OR_RETURN(spec.affinity, FromProto(proto.affinity()));
+  }
   spec.avoid.assign(proto.avoid().begin(), proto.avoid().end());
   MUSTER_RETURN_IF_ERROR(sched::Validate(spec));
   return spec;
@@ -313,6 +325,10 @@ v1::RequestSpec ToProto(const sched::RequestSpec& spec) {
     }
   }
   if (spec.placement) proto.set_placement(sched::ToString(*spec.placement));
+  if (!spec.affinity.node.empty()) {
+    proto.mutable_affinity()->set_node(ToUtf8(spec.affinity.node));
+    proto.mutable_affinity()->set_soft(spec.affinity.soft);
+  }
   for (const std::string& node : spec.avoid) proto.add_avoid(ToUtf8(node));
   return proto;
 }

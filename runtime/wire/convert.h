@@ -41,6 +41,8 @@ Entries SelectorToProto(const sched::LabelSelector& selector);
 absl::StatusOr<sched::Choice> FromProto(const v1::Choice& proto);
 v1::Choice ToProto(const sched::Choice& choice);
 
+absl::StatusOr<sched::NodeAffinity> FromProto(const v1::NodeAffinity& proto);
+
 // `owner` is not on the wire: it is whose link the spec came by. `inside` names the group by the
 // driver's number for it: the head puts its own there.
 absl::StatusOr<sched::RequestSpec> FromProto(const v1::RequestSpec& proto, std::string owner);

@@ -112,6 +112,28 @@ TEST(ConvertTest, SpecErrorsNameFieldAndValue) {
   }
 }
 
+TEST(ConvertTest, NodeAffinitySurvivesTheWire) {
+  for (const bool soft : {false, true}) {
+    v1::RequestSpec proto = Spec();
+    proto.mutable_affinity()->set_node("n1");
+    proto.mutable_affinity()->set_soft(soft);
+    const absl::StatusOr<sched::RequestSpec> spec = FromProto(proto, "app");
+    ASSERT_TRUE(spec.ok()) << spec.status();
+    EXPECT_EQ(spec->affinity, (sched::NodeAffinity{.node = "n1", .soft = soft}));
+    EXPECT_FALSE(*spec == *FromProto(Spec(), "app"));  // Another class.
+    EXPECT_EQ(ToProto(*spec).SerializeAsString(), proto.SerializeAsString());
+  }
+  v1::RequestSpec bad = Spec();
+  bad.mutable_affinity()->set_soft(true);
+  EXPECT_THAT(MessageOf(FromProto(bad, "")), HasSubstr("affinity.node.size() is 0"));
+  bad.mutable_affinity()->set_node(std::string(257, 'n'));
+  EXPECT_THAT(MessageOf(FromProto(bad, "")), HasSubstr("affinity.node.size() is 257"));
+  bad.mutable_affinity()->set_node("n1");
+  bad.add_strategy("pack");
+  EXPECT_THAT(MessageOf(FromProto(bad, "")),
+              HasSubstr("node affinity does not go with a strategy"));
+}
+
 TEST(ConvertTest, LabelsSurviveTheWire) {
   const sched::Labels labels = {{"ray.io/accelerator-type", "L4"}, {"zone", ""}};
   EXPECT_EQ(*LabelsFromProto(LabelsToProto(labels)), labels);

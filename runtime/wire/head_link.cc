@@ -511,6 +511,17 @@ absl::StatusOr<v1::ControlNodeReply> HeadClient::ControlNode(v1::ControlNodeRequ
   return reply;
 }
 
+absl::StatusOr<v1::SetSharingReply> HeadClient::SetSharing(v1::SetSharingRequest request,
+                                                           absl::Duration timeout) {
+  *request.mutable_protocol() = OurProtocol();
+  v1::SetSharingReply reply;
+  MUSTER_RETURN_IF_ERROR(impl_->Call(Impl::Question(timeout), [&](auto& stub, auto& context) {
+    return stub.SetSharing(&context, request, &reply);
+  }));
+  MUSTER_RETURN_IF_ERROR(FromProto(reply.refused()));
+  return reply;
+}
+
 absl::StatusOr<std::string> HeadClient::GetSnapshot(absl::Duration timeout) {
   v1::SnapshotRequest request;
   *request.mutable_protocol() = OurProtocol();

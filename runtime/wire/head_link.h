@@ -64,6 +64,8 @@ class HeadClient {
   // Its protocol is filled in. What was not done comes as that status.
   absl::StatusOr<v1::ControlNodeReply> ControlNode(v1::ControlNodeRequest request,
                                                    absl::Duration timeout);
+  absl::StatusOr<v1::SetSharingReply> SetSharing(v1::SetSharingRequest request,  // The same.
+                                                 absl::Duration timeout);
   absl::StatusOr<v1::StopReply> Stop(absl::Duration timeout);
   absl::Status UploadPackage(const std::string& build_id, const std::string& path);
   // Writes to a temporary file beside `path`, checks size and sha256, then renames; mode 0700.

@@ -236,11 +236,12 @@ class PendingCalls : public std::enable_shared_from_this<PendingCalls> {
 
 // Packages are read and written in the calls' own threads, which may wait for the disk; all else by
 // callbacks.
-using Service = v1::Head::WithCallbackMethod_ConnectDriver<
-    v1::Head::WithCallbackMethod_ConnectWorker<v1::Head::WithCallbackMethod_GetStatus<
-        v1::Head::WithCallbackMethod_Explain<v1::Head::WithCallbackMethod_GetDecisions<
-            v1::Head::WithCallbackMethod_GetSnapshot<v1::Head::WithCallbackMethod_Stop<
-                v1::Head::WithCallbackMethod_ControlNode<v1::Head::Service>>>>>>>>;
+using Service =
+    v1::Head::WithCallbackMethod_ConnectDriver<v1::Head::WithCallbackMethod_ConnectWorker<
+        v1::Head::WithCallbackMethod_GetStatus<v1::Head::WithCallbackMethod_Explain<
+            v1::Head::WithCallbackMethod_GetDecisions<v1::Head::WithCallbackMethod_GetSnapshot<
+                v1::Head::WithCallbackMethod_Stop<v1::Head::WithCallbackMethod_ControlNode<
+                    v1::Head::WithCallbackMethod_SetSharing<v1::Head::Service>>>>>>>>>;
 
 class HeadServerImpl final : public HeadServer, public Service {
  public:
@@ -290,6 +291,11 @@ class HeadServerImpl final : public HeadServer, public Service {
                                         const v1::ControlNodeRequest* request,
                                         v1::ControlNodeReply* reply) override {
     return Ask(context, *request, reply, &HeadListener::OnControl);
+  }
+  grpc::ServerUnaryReactor* SetSharing(grpc::CallbackServerContext* context,
+                                       const v1::SetSharingRequest* request,
+                                       v1::SetSharingReply* reply) override {
+    return Ask(context, *request, reply, &HeadListener::OnSetSharing);
   }
   grpc::ServerUnaryReactor* GetDecisions(grpc::CallbackServerContext* context,
                                          const v1::DecisionsRequest* request,

@@ -41,6 +41,8 @@ class HeadListener {
                           std::function<void(v1::SnapshotReply)> reply) = 0;
   virtual void OnControl(v1::ControlNodeRequest request,
                          std::function<void(v1::ControlNodeReply)> reply) = 0;
+  virtual void OnSetSharing(v1::SetSharingRequest request,
+                            std::function<void(v1::SetSharingReply)> reply) = 0;
   virtual void OnStop(v1::StopRequest request, std::function<void(v1::StopReply)> reply) = 0;
 };
 

@@ -100,6 +100,12 @@ struct RecordingListener : HeadListener {
     answer.mutable_node()->set_id(request.node());
     reply(answer);
   }
+  void OnSetSharing(v1::SetSharingRequest request,
+                    std::function<void(v1::SetSharingReply)> reply) override {
+    v1::SetSharingReply answer;
+    answer.mutable_quota()->set_name(request.quota());
+    reply(answer);
+  }
   void OnStop(v1::StopRequest, std::function<void(v1::StopReply)> reply) override {
     on_stop(std::move(reply));
   }

@@ -71,6 +71,7 @@ void WorkerCore::SendHello() {
   hello.set_worker(config_.worker);
   hello.set_joined_head(joined_head_);
   *hello.mutable_condition() = condition_;
+  *hello.mutable_sharing() = sharing_;
   absl::Time drain_by = condition_deadline_;
   if (draining_) {
     hello.mutable_condition()->set_draining(true);
@@ -128,6 +129,9 @@ void WorkerCore::On(const FromHead& from) {
       condition_deadline_ = condition_.deadline_in_ns() > 0
                                 ? now_ + absl::Nanoseconds(condition_.deadline_in_ns())
                                 : absl::InfiniteFuture();
+      break;
+    case v1::ToWorker::kSharing:
+      sharing_ = from.message.sharing();
       break;
     case v1::ToWorker::kShutdown:
       leaving_ = true;

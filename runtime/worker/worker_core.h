@@ -200,6 +200,7 @@ class WorkerCore {
   absl::Time drain_deadline_ = absl::InfiniteFuture();
   v1::NodeCondition condition_;  // As the head said it, for one that forgets.
   absl::Time condition_deadline_ = absl::InfiniteFuture();
+  v1::SharingChanges sharing_;  // The same.
   absl::Time next_heartbeat_{};
   uint64_t last_executor_ = 0;
   uint64_t last_lease_ = 0;

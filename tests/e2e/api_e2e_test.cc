@@ -242,6 +242,48 @@ TEST(ApiTest, BadOptionsComeBackFromGet) {
   EXPECT_EQ(cpus.code(), absl::StatusCode::kInvalidArgument);
 }
 
+std::string NodeName() { return muster::CurrentTask().node; }
+
+TEST(ApiTest, NodeAffinityIsByTheNamesThatTasksSee) {
+  const std::string here = *muster::Get(muster::Task<NodeName>().Remote());
+  ASSERT_FALSE(here.empty());
+  EXPECT_EQ(*muster::Get(muster::Task<NodeName>({.node_affinity = {.node = here}}).Remote()), here);
+  const muster::NodeAffinity soft = {.node = "nowhere", .soft = true};
+  EXPECT_EQ(*muster::Get(muster::Task<NodeName>({.node_affinity = soft}).Remote()), here);
+  const absl::Status nowhere =
+      muster::Get(muster::Task<NodeName>({.on_infeasible = muster::OnInfeasible::kFail,
+                                          .node_affinity = {.node = "nowhere"}})
+                      .Remote())
+          .status();
+  EXPECT_EQ(nowhere.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(nowhere.message()),
+              AllOf(HasSubstr("NodeName can run nowhere"), HasSubstr("node nowhere is not there")));
+}
+
+TEST(ApiTest, NodeAffinityThatContradictsIsRefused) {
+  const absl::Status no_node =
+      muster::Get(muster::Task<NodeName>({.node_affinity = {.soft = true}}).Remote()).status();
+  EXPECT_EQ(no_node.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(no_node.message()), HasSubstr("node_affinity.node is empty"));
+  const muster::PlacementGroup group({.bundles = {{.count = 1}}});
+  const absl::Status inside =
+      muster::Get(muster::Task<NodeName>({.placement_group = group, .node_affinity = {.node = "n"}})
+                      .Remote())
+          .status();
+  EXPECT_EQ(inside.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(inside.message()),
+              HasSubstr("node_affinity.node is \"n\", which does not go with a placement_group"));
+  EXPECT_TRUE(group.Remove().ok());
+  const absl::Status strategy =
+      muster::Get(
+          muster::Group<NodeName>(
+              {.ranks = 2, .per_rank = {.node_affinity = {.node = "n"}}, .strategy = {"spread"}})
+              .Remote())
+          .status();
+  EXPECT_EQ(strategy.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(strategy.message()), HasSubstr("does not go with a strategy"));
+}
+
 TEST(ApiTest, DevicesAreInTheEnvironmentAndNoneWithoutLease) {
   EXPECT_EQ(*muster::Get(muster::Task<Gpus>().Remote()), "|");
   EXPECT_EQ(*muster::Get(muster::Task<Gpus>({.resources = {.gpus = 2}}).Remote()), "0,1|0,1");

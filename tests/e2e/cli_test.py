@@ -519,11 +519,11 @@ class CliTest(unittest.TestCase):
     # --- usage ---
 
     def test_help_has_an_example_and_wrong_usage_is_one_line(self):
-        commands = re.findall(r"^  (\w+) ", self.muster("--help").stdout, re.MULTILINE)
-        self.assertEqual(commands[:12],
-                         ["up", "down", "head", "worker", "status", "nodes", "explain", "drain", "quarantine", "whatif",
-                          "selector", "version"])
-        for command in commands[:12]:
+        commands = re.findall(r"^  ([\w-]+) ", self.muster("--help").stdout, re.MULTILINE)
+        self.assertEqual(commands[:14],
+                         ["up", "down", "head", "worker", "status", "nodes", "explain", "drain", "quarantine", "quota",
+                          "fair-share", "whatif", "selector", "version"])
+        for command in commands[:14]:
             self.assertRegex(self.muster(command, "--help").stdout, rf"For example:\n  .*muster {command}")
             done = self.muster(command, "--nonsense", code=2)
             self.assertEqual(done.stderr, f"muster {command}: there is no option --nonsense; see muster {command} --help\n")

@@ -49,6 +49,7 @@ void ClusterSim::Liveness() {
   }
   if (open_questions_ > 0)
     checker_.Fail(absl::StrCat(open_questions_, " questions have no answer"));
+  if (plan_.sharing_changes) CheckSharingOutlivesTheHead();
 }
 
 size_t ClusterSim::Unfinished() const {

@@ -432,6 +432,10 @@ class ClusterSim {
 
   bool Control(const WorkerPtr& worker, v1::ControlNodeRequest request);
   void UndoControl(const WorkerPtr& worker);
+  void ChangeSharing();
+  bool SetSharing(const v1::SetSharingRequest& request);
+  void CheckSharingOutlivesTheHead();
+  void OpenQuota();
   void Fault(uint64_t which);
 
   const SimOptions options_;

@@ -13,7 +13,7 @@ void ClusterSim::ScheduleFault() {
     if (healed_) return;
     ScheduleFault();
     ++faults_;
-    Fault(prng_.Below(10));
+    Fault(prng_.Below(11));
   });
 }
 
@@ -71,7 +71,78 @@ void ClusterSim::Fault(uint64_t which) {
     Control(worker, request);
     clock_.After(prng_.Between(absl::Milliseconds(100), absl::Seconds(5)),
                  [this, worker] { UndoControl(worker); });
+  } else if (which == 10 && plan_.sharing_changes) {
+    ChangeSharing();
   }
+}
+
+// Quotas as wide as those of the plan, weights, and a quota that nothing fits under, for a while.
+void ClusterSim::ChangeSharing() {
+  v1::SetSharingRequest request;
+  switch (prng_.Below(6)) {
+    case 0:
+      request.set_quota(absl::StrCat("gpus:tenant=t1,gpus=", prng_.Between(4, 8),
+                                     ",ray.io/accelerator-type=H100"));
+      break;
+    case 1:
+      request.set_quota(absl::StrCat("cpus:cpus=", prng_.Between(12, 20)));
+      break;
+    case 2:
+      request.set_quota_removed(prng_.Percent(50) ? "gpus" : "cpus");
+      break;
+    case 3:
+      request.mutable_weight()->set_tenant(prng_.Percent(50) ? "t1" : "t2");
+      request.mutable_weight()->set_weight_milli(prng_.Between(1, 5) * 1000);
+      break;
+    default:
+      request.set_quota(prng_.Percent(50) ? "none:tenant=t1,cpus=0" : "none:cpus=0");
+      clock_.After(prng_.Between(absl::Milliseconds(100), absl::Seconds(5)),
+                   [this] { OpenQuota(); });
+  }
+  SetSharing(request);
+}
+
+// False: the head is away, or knows better.
+bool ClusterSim::SetSharing(const v1::SetSharingRequest& request) {
+  if (head_ == nullptr || !head_->core->CheckSharing(request).ok()) return false;
+  StepHead(head::SharingControl{request}, "sharing");
+  return true;
+}
+
+// Again and again while heads may crash: one that did may have told nobody.
+void ClusterSim::OpenQuota() {
+  v1::SetSharingRequest request;
+  request.set_quota("none:cpus=1000");
+  if (SetSharing(request) && healed_) return;
+  clock_.After(absl::Seconds(1), [this] { OpenQuota(); });
+}
+
+// What was set and removed is what a new head says once its workers are back, whatever crashed,
+// and in whatever order they come.
+void ClusterSim::CheckSharingOutlivesTheHead() {
+  const auto sharing = [this] {
+    std::string text;
+    const v1::StatusReply status = head_->core->Status(clock_.now());
+    for (const v1::QuotaStatus& quota : status.quotas()) {
+      absl::StrAppend(&text, quota.ShortDebugString(), "; ");
+    }
+    for (const v1::TenantStatus& tenant : status.tenants()) {
+      if (tenant.weight_milli() != sched::kWeightUnit) {
+        absl::StrAppend(&text, tenant.name(), " has weight ", tenant.weight_milli(), "; ");
+      }
+    }
+    return text;
+  };
+  v1::SetSharingRequest last;
+  last.set_quota("last:cpus=7");
+  if (!SetSharing(last)) checker_.Fail("a quota cannot be set in the end");
+  const std::string before = sharing();
+  clock_.RunUntil(clock_.now() + absl::Seconds(1), [] { return false; });  // It has been said.
+  CrashHead();
+  clock_.RunUntil(clock_.now() + absl::Minutes(1), [] { return false; });
+  const std::string after = head_ == nullptr ? "no head" : sharing();
+  if (before == after) return;
+  checker_.Fail(absl::StrCat("a new head says of the sharing: ", after, " where it was ", before));
 }
 
 // Whatever the head knows of the node now. False: it does not know it.

@@ -112,6 +112,7 @@ SimPlan DrawPlan(Prng& prng) {
   plan.worker_freeze = prng.Percent(50);
   plan.worker_drain = prng.Percent(30);
   plan.operators = prng.Percent(30);
+  plan.sharing_changes = !plan.small && prng.Percent(40);
   plan.executor_crash = prng.Percent(60);
   plan.head_crash = prng.Percent(50);
   plan.start_failure = prng.Percent(30);
@@ -135,7 +136,7 @@ std::string SimPlan::ToString() const {
       {worker_crash, "worker_crash"},     {worker_freeze, "worker_freeze"},
       {worker_drain, "worker_drain"},     {operators, "operators"},
       {executor_crash, "executor_crash"}, {head_crash, "head_crash"},
-      {start_failure, "start_failure"}};
+      {start_failure, "start_failure"},   {sharing_changes, "sharing_changes"}};
   for (const auto& [on, name] : faults) {
     if (on) absl::StrAppend(&text, " ", name);
   }
