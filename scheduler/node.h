@@ -132,7 +132,7 @@ struct Quarantine {
 // The leases of a node, in order of request and bundle.
 class LeaseSet {
  public:
-  using Leases = absl::InlinedVector<LeaseId, 4>;
+  using Leases = absl::InlinedVector<LeaseId, 8>;  // Most nodes have 8 devices at most.
   using const_iterator = Leases::const_iterator;
 
   void emplace(RequestId request, int bundle);
@@ -156,11 +156,10 @@ struct alignas(64) Node {
   bool usable() const { return reachable && !draining && closed == 0 && !set_aside; }
   NodeState state() const;
   NodeView View() const;
-  void Prefetch() const {  // What a decision reads and changes of it.
-    const char* const begin = reinterpret_cast<const char*>(this);
-    __builtin_prefetch(begin, 1);
-    __builtin_prefetch(begin + 64, 1);
-    __builtin_prefetch(begin + 128, 1);
+  void Prefetch() const { Prefetch(this); }
+  static void Prefetch(const void* node) {  // What a decision reads and changes of it; any address.
+    const char* const begin = static_cast<const char*>(node);
+    for (int line = 0; line < 5; ++line) __builtin_prefetch(begin + line * 64, 1);
   }
 
   // What decisions read and change comes first, so that it lies in few cache lines.
@@ -169,15 +168,15 @@ struct alignas(64) Node {
   bool draining = false;
   bool set_aside = false;  // For a group that waits; see reservation.h.
   bool changed = false;    // To be filed anew.
+  bool repack = false;     // The same, by Packing.
   int closed = 0;          // For the length of a search; see ClosedNodes.
   Row row = kNoRow;
   Capacity free;
+  PackKind* kind = nullptr;      // See Packing.
+  PackBucket* packed = nullptr;  // Where Packing has filed it.
   LeaseSet leases;
 
   // --- Kept by the index ---
-  PackKind* kind = nullptr;      // See Packing.
-  PackBucket* packed = nullptr;  // Where Packing has filed it.
-  bool repack = false;           // To be filed anew by Packing.
   CapacityIndex* filed_in = nullptr;
   SelectorIndex* index = nullptr;
   absl::InlinedVector<uint16_t, 4> filed_shares;  // And under what is left of devices in use.

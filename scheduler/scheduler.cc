@@ -258,6 +258,7 @@ void Scheduler::Impl::On(const RequestCancelled& event) {
 void Scheduler::Impl::On(const LeaseFinished& event) {
   requests_.prefetch(event.request);
   Request* const request = Find(event.request);
+  if (request != nullptr) request->SendFor();
   const Bundle* const bundle = Running(request, event.bundle);
   if (bundle == nullptr) return;
   if (request->of->spec.is_group()) {

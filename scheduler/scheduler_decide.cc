@@ -271,6 +271,7 @@ void Scheduler::Impl::PlaceBundle(Request& request, const Room& room, bool dense
   bundle.placement.resources = needs;
   bundle.placement.devices = room.node->free.Take(needs, order);
   bundle.on = room.node;
+  if (number == 0) request.first_on = room.node;
   room.node->leases.emplace(request.id, number);
   Charge(request, bundle, +1);
   cluster_.topology().Update(*room.node);

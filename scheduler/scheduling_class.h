@@ -21,11 +21,11 @@
 #include "scheduler/events.h"
 #include "scheduler/group_plan.h"
 #include "scheduler/ids.h"
+#include "scheduler/node.h"
 #include "scheduler/packing.h"
 
 namespace muster::sched {
 
-struct Node;
 struct SchedulingClass;
 struct Tenant;
 
@@ -43,16 +43,19 @@ struct Bundle {
 };
 
 struct Request {
+  // What the end of a lease reads comes first.
   RequestId id{};
   SchedulingClass* of = nullptr;
+  std::vector<Bundle> bundles{};   // Empty while it waits.
+  const void* first_on = nullptr;  // The node of its first bundle, or where it was; see SendFor().
+  absl::Time since{};              // When it came.
+
   uint64_t arrival = 0;
-  absl::Time since{};                              // When it came.
   absl::Time opened_at{};                          // When the last of the open choices opened.
   int open = 1;                                    // Choices 0 to open - 1 are open.
   bool queued = false;                             // In its class.
   absl::Time avoids_until = absl::InfinitePast();  // Of spec.avoid.
   absl::Duration waited{};                         // Granted: how long it had waited.
-  std::vector<Bundle> bundles{};                   // Empty while it waits.
   std::optional<absl::Time> adopt_by{};  // Asked for again, and some of its bundles are missing.
   // Of a placement group, or a request with a strategy:
   int shape = 0;  // Granted: by which shape and level.
@@ -67,6 +70,12 @@ struct Request {
     kept.clear();
     *this = Request{};
     bundles = std::move(kept);
+  }
+  // Its bundles and node come from memory at the same time.
+  void SendFor() const {
+    const char* const begin = reinterpret_cast<const char*>(bundles.data());
+    for (int line = 0; line < 3; ++line) __builtin_prefetch(begin + line * 64, 1);
+    Node::Prefetch(first_on);
   }
   bool granted() const { return !bundles.empty() && !broken; }
   absl::Time granted_at() const { return since + waited; }  // REQUIRES: granted().

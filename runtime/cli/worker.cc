@@ -16,6 +16,7 @@
 #include "runtime/wire/protocol.h"
 #include "runtime/worker/detect/custom_resources.h"
 #include "runtime/worker/detect/detect_node.h"
+#include "runtime/worker/detect/gpu_health.h"
 #include "scheduler/base/status_macros.h"
 #include "scheduler/resources.h"
 
@@ -70,6 +71,14 @@ void ReadLabelsAgain(const worker::DetectOptions& detect, worker::Worker& worker
   Log(LogLevel::kInfo, "SIGHUP: labels are now ", labels.empty() ? "none" : labels);
 }
 
+void WatchGpus(const worker::DetectedNode& node, worker::WorkerOptions& options) {
+  std::vector<std::string> notes;
+  const std::shared_ptr<worker::GpuHealth> health = worker::GpuHealth::Open(node.gpus, notes);
+  for (const std::string& note : notes) Log(LogLevel::kWarning, note);
+  if (health == nullptr) return;
+  options.watch_gpus = [health](absl::Duration longest) { return health->Wait(longest); };
+}
+
 int Serve(const worker::DetectOptions& detect, const worker::DetectedNode& node,
           const DaemonOptions& daemon, worker::WorkerOptions options) {
   BlockSignals();
@@ -83,6 +92,7 @@ int Serve(const worker::DetectOptions& detect, const worker::DetectedNode& node,
     return Failed(status);
   }
   for (const std::string& note : node.notes) Log(LogLevel::kInfo, note);
+  WatchGpus(node, options);
 
   const std::unique_ptr<worker::Worker> worker = worker::Worker::Create(options);
   absl::Status ended;

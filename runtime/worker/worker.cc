@@ -29,6 +29,7 @@ namespace {
 
 constexpr size_t kLogLinesMax = 10'000;  // Kept while the head is away.
 constexpr absl::Duration kSayDownEvery = absl::Seconds(10);
+constexpr absl::Duration kGpuWait = absl::Seconds(1);  // And how long an end may wait for it.
 
 class RunningWorker final : public Worker {
  public:
@@ -55,6 +56,7 @@ class RunningWorker final : public Worker {
     std::filesystem::create_directories(options_.directory + "/logs", ignored);
     std::filesystem::create_directories(options_.directory + "/packages", ignored);
     OpenLink();
+    if (options_.watch_gpus) watcher_ = std::thread([this] { WatchGpus(); });
     while (!ended_.has_value()) {
       const auto has_mail = [this] {
         MutexLock lock(&mutex_);
@@ -80,6 +82,8 @@ class RunningWorker final : public Worker {
     }
     link_->Stop(absl::Seconds(1));  // What was said last goes out.
     processes_.clear();
+    watching_ = false;
+    if (watcher_.joinable()) watcher_.join();
     for (std::thread& fetcher : fetchers_) fetcher.join();
     return *ended_;
   }
@@ -89,6 +93,14 @@ class RunningWorker final : public Worker {
   void SetLabels(std::vector<v1::Entry> labels) override { Push(LabelsRead{std::move(labels)}); }
 
  private:
+  void WatchGpus() {
+    while (watching_) {
+      for (const GpuTrouble& trouble : options_.watch_gpus(kGpuWait)) {
+        Push(GpuFailed{static_cast<uint32_t>(trouble.device), trouble.reason});
+      }
+    }
+  }
+
   void OpenLink() {
     WorkerLink::Callbacks callbacks;
     callbacks.on_up = [this] {
@@ -279,6 +291,8 @@ class RunningWorker final : public Worker {
   std::deque<v1::WorkerMessage> kept_;  // Output for a head that is away.
   size_t kept_lines_ = 0;
   std::vector<std::thread> fetchers_;
+  std::atomic<bool> watching_{true};
+  std::thread watcher_;  // Of GPUs.
   absl::btree_map<ExecutorId, std::unique_ptr<ExecutorProcess>> processes_;
 
   Mutex mutex_;

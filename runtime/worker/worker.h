@@ -13,6 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "muster/v1/common.pb.h"
+#include "runtime/worker/detect/gpu_health.h"
 
 namespace muster::worker {
 
@@ -24,6 +25,9 @@ struct WorkerOptions {
   v1::NodeResources resources;
   std::string directory;  // Logs of executors ("logs/") and fetched applications ("packages/").
   absl::Duration drain_timeout = absl::Seconds(30);
+  // Waits for what is wrong with GPUs, at most so long; called again and again on a thread of its
+  // own. Empty: nobody watches them. See GpuHealth.
+  std::function<std::vector<GpuTrouble>(absl::Duration longest)> watch_gpus;
   std::function<void()> on_joined;  // Once, when the head has taken the node in.
   // Another identity than this machine's, so that programs are fetched and reached as if from far
   // away: for tests.

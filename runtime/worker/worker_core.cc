@@ -129,6 +129,10 @@ void WorkerCore::On(const FromHead& from) {
       condition_deadline_ = condition_.deadline_in_ns() > 0
                                 ? now_ + absl::Nanoseconds(condition_.deadline_in_ns())
                                 : absl::InfiniteFuture();
+      for (const v1::GpuHealth& known : condition_.unhealthy()) {
+        std::erase_if(failed_gpus_,
+                      [&](const v1::GpuHealth& failed) { return failed.gpu() == known.gpu(); });
+      }
       break;
     case v1::ToWorker::kSharing:
       sharing_ = from.message.sharing();
@@ -155,6 +159,7 @@ void WorkerCore::OnWelcome(const v1::Welcome& welcome) {
     *message.mutable_started() = lease.started_message;
     Tell(std::move(message));
   }
+  for (const v1::GpuHealth& failed : failed_gpus_) SayFailed(failed);
   if (draining_) {
     v1::WorkerMessage message;
     message.mutable_draining()->set_deadline_in_ns(
@@ -513,6 +518,24 @@ void WorkerCore::On(const LabelsRead& read) {
   v1::Entry& id_label = *message.mutable_labels()->add_labels();
   id_label.set_key("ray.io/node-id");
   id_label.set_value(node_name_);
+  Tell(std::move(message));
+}
+
+// Kept until the head says that it has it: it may be away, or its answer be lost.
+void WorkerCore::On(const GpuFailed& failed) {
+  v1::GpuHealth health;
+  health.set_gpu(failed.gpu);
+  health.set_reason(failed.reason);
+  actions_->push_back(Say{.warning = true,
+                          .text = absl::StrCat("GPU ", failed.gpu, " is broken: ", failed.reason,
+                                               "; it gets nothing new")});
+  failed_gpus_.push_back(health);
+  if (welcomed_) SayFailed(health);
+}
+
+void WorkerCore::SayFailed(const v1::GpuHealth& failed) {
+  v1::WorkerMessage message;
+  *message.mutable_health() = failed;
   Tell(std::move(message));
 }
 

@@ -59,6 +59,10 @@ struct ExecutorExited {  // Also where it could not be started.
 struct LabelsRead {  // The labels file was read again.
   std::vector<v1::Entry> labels;
 };
+struct GpuFailed {   // Only a reset or a repair mends it.
+  uint32_t gpu = 0;  // Index on the node.
+  std::string reason;
+};
 struct DrainAsked {};  // SIGTERM: no new work, then end.
 struct EndAsked {};    // SIGINT, or a second SIGTERM: end now.
 struct NewIdentity {   // Drawn for a fenced worker.
@@ -68,8 +72,8 @@ struct Tick {};
 
 struct Event {
   absl::Time at{};
-  std::variant<HeadUp, HeadDown, FromHead, FromExecutor, ExecutorExited, LabelsRead, DrainAsked,
-               EndAsked, NewIdentity, Tick>
+  std::variant<HeadUp, HeadDown, FromHead, FromExecutor, ExecutorExited, LabelsRead, GpuFailed,
+               DrainAsked, EndAsked, NewIdentity, Tick>
       what;
 };
 
@@ -152,6 +156,8 @@ class WorkerCore {
   void On(const FromExecutor& from);
   void On(const ExecutorExited& exited);
   void On(const LabelsRead& read);
+  void On(const GpuFailed& failed);
+  void SayFailed(const v1::GpuHealth& failed);
   void On(const DrainAsked& drain);
   void On(const EndAsked& end);
   void On(const NewIdentity& identity);
@@ -198,7 +204,8 @@ class WorkerCore {
   bool draining_ = false;
   bool ended_ = false;
   absl::Time drain_deadline_ = absl::InfiniteFuture();
-  v1::NodeCondition condition_;  // As the head said it, for one that forgets.
+  std::vector<v1::GpuHealth> failed_gpus_;  // That the head has not taken in yet.
+  v1::NodeCondition condition_;             // As the head said it, for one that forgets.
   absl::Time condition_deadline_ = absl::InfiniteFuture();
   v1::SharingChanges sharing_;  // The same.
   absl::Time next_heartbeat_{};

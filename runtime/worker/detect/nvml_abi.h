@@ -13,6 +13,7 @@ inline constexpr Return kSuccess = 0;
 inline constexpr Return kNotSupported = 3;
 inline constexpr Return kNotFound = 6;
 inline constexpr Return kDriverNotLoaded = 9;
+inline constexpr Return kTimeout = 10;
 inline constexpr Return kGpuIsLost = 15;
 
 struct DeviceStruct;  // Opaque.
@@ -22,6 +23,17 @@ struct Memory {
   unsigned long long total;  // NOLINT(google-runtime-int): the ABI's own type. Bytes.
   unsigned long long free;   // NOLINT(google-runtime-int)
   unsigned long long used;   // NOLINT(google-runtime-int)
+};
+
+struct EventSetStruct;  // Opaque.
+using EventSet = EventSetStruct*;
+inline constexpr unsigned long long kXidCritical = 0x8;  // NOLINT(google-runtime-int)
+struct EventData {
+  Device device;
+  unsigned long long type;  // NOLINT(google-runtime-int)
+  unsigned long long data;  // NOLINT(google-runtime-int): of a critical XID, its number.
+  unsigned gpu_instance;
+  unsigned compute_instance;
 };
 
 inline constexpr unsigned kTextBytes = 96;  // Enough for names and UUIDs, NVML says.
@@ -38,5 +50,12 @@ using GetMigModeFn = Return (*)(Device, unsigned*,
 using GetMigCountFn = Return (*)(Device, unsigned*);  // nvmlDeviceGetMaxMigDeviceCount.
 using GetMigHandleFn = Return (*)(Device, unsigned,
                                   Device*);  // nvmlDeviceGetMigDeviceHandleByIndex.
+// nvmlDeviceGetRemappedRows: correctable, uncorrectable, pending, failure occurred.
+using GetRemappedRowsFn = Return (*)(Device, unsigned*, unsigned*, unsigned*, unsigned*);
+using EventSetCreateFn = Return (*)(EventSet*);                     // nvmlEventSetCreate.
+using EventSetFreeFn = Return (*)(EventSet);                        // nvmlEventSetFree.
+using RegisterEventsFn = Return (*)(Device, unsigned long long,     // NOLINT(google-runtime-int)
+                                    EventSet);                      // nvmlDeviceRegisterEvents.
+using EventSetWaitFn = Return (*)(EventSet, EventData*, unsigned);  // nvmlEventSetWait_v2: ms.
 
 }  // namespace muster::worker::nvml

@@ -67,7 +67,40 @@ Return nvmlDeviceGetMemoryInfo(Device device, Memory* memory) {
   return AsFake(device).memory_rc;
 }
 
+Return nvmlEventSetCreate(EventSet* set) {
+  ++state.event_sets;
+  *set = reinterpret_cast<EventSet>(&state);
+  return kSuccess;
+}
+
+Return nvmlEventSetFree(EventSet) {
+  --state.event_sets;
+  return kSuccess;
+}
+
+// NOLINTNEXTLINE(google-runtime-int)
+Return nvmlDeviceRegisterEvents(Device, unsigned long long, EventSet) { return state.listen_rc; }
+
+Return nvmlEventSetWait_v2(EventSet, EventData* data, unsigned) {
+  if (state.xids.empty()) return kTimeout;
+  const auto [gpu, xid] = state.xids.front();
+  state.xids.erase(state.xids.begin());
+  *data = {.device = reinterpret_cast<Device>(&state.gpus[gpu]),
+           .type = kXidCritical,
+           .data = xid,
+           .gpu_instance = 0,
+           .compute_instance = 0};
+  return kSuccess;
+}
+
 #ifndef FAKE_NVML_BEFORE_MIG
+Return nvmlDeviceGetRemappedRows(Device device, unsigned* correctable, unsigned* uncorrectable,
+                                 unsigned* pending, unsigned* failed) {
+  *correctable = *uncorrectable = *pending = 0;
+  *failed = AsFake(device).remapping_failed ? 1 : 0;
+  return kSuccess;
+}
+
 Return nvmlDeviceGetMigMode(Device device, unsigned* current, unsigned* pending) {
   *current = *pending = AsFake(device).mig ? kMigEnabled : 0;
   return kSuccess;
