@@ -296,6 +296,8 @@ class HeadCore {
   absl::Time now_{};
   std::vector<Action>* actions_ = nullptr;  // During Step().
 
+  // What is asked for instead of a request, by that: for the scheduler once that has ended.
+  absl::btree_map<RequestId, sched::Requested> follow_;
   uint64_t last_request_ = 0;
   uint64_t last_node_ = 0;
   bool contended_ = false;

@@ -162,9 +162,16 @@ void HeadCore::OnRequest(Driver& driver, v1::LeaseRequest message) {
   const bool placed = request.is_group() && message.placed_shape() > 0;
   driver.requests[message.request()] = id;
   requests_.emplace(id, std::move(request));
-  Schedule(sched::Requested{id, *std::move(spec),
-                            placed ? static_cast<int>(message.placed_shape()) - 1 : -1,
-                            RequestId{message.instead_of()}});
+  sched::Requested requested{id, *std::move(spec),
+                             placed ? static_cast<int>(message.placed_shape()) - 1 : -1,
+                             RequestId{message.instead_of()}};
+  // Its driver has let go of the old leases; their executors may not have said so yet.
+  const auto old = requests_.find(requested.instead_of);
+  if (old != requests_.end() && old->second.driver == driver.id && old->second.granted) {
+    follow_.insert_or_assign(old->first, std::move(requested));
+    return;
+  }
+  Schedule(std::move(requested));
 }
 
 void HeadCore::OnCancel(Driver& driver, uint64_t number) {

@@ -321,6 +321,12 @@ void HeadCore::EndLease(Request& request, int bundle, v1::LeaseEnded ended, bool
     if (driver_over) drivers_.erase(driver_id);
   }
   if (tell_scheduler) Schedule(sched::LeaseFinished{id, bundle});
+  if (!over) return;
+  const auto next = follow_.find(id);
+  if (next == follow_.end()) return;
+  sched::Requested requested = std::move(next->second);
+  follow_.erase(next);
+  if (requests_.contains(requested.request)) Schedule(std::move(requested));
 }
 
 void HeadCore::LoseNode(Node& node, const std::string& why, Presence presence) {
