@@ -38,6 +38,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/container/btree_set.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -365,9 +366,9 @@ class Replay {
         tenants_[state.tenant].holds += jobs_[job].gpus;
       } else if (const auto* notice = std::get_if<Notice>(&action)) {
         const size_t job = job_of_.at(notice->request);
-        if (recalled.empty() || recalled.back().first != job) {
-          recalled.emplace_back(job, notice->request);
-        }
+        if (told_.insert(notice->request).second) recalled.emplace_back(job, notice->request);
+      } else if (const auto* stays = std::get_if<NoticeWithdrawn>(&action)) {
+        told_.erase(stays->request);  // Another that has left was enough.
       } else {
         std::cerr << "philly_bench: unexpected: " << ToString(action) << "\n";
         std::exit(1);
@@ -375,7 +376,8 @@ class Replay {
     }
     for (const auto& [job, request] : recalled) {
       State& state = states_[job];
-      if (state.request != request) continue;  // It has left, for another of them.
+      const bool told = told_.erase(request) > 0;
+      if (!told || state.request != request) continue;  // It may stay, or has left already.
       const double cost = absl::ToDoubleSeconds(kRecallCost);
       state.remaining = std::max(0.001, state.remaining - (now_ - state.started)) + cost;
       ++state.run;
@@ -393,6 +395,7 @@ class Replay {
   std::vector<TenantState*> order_;
   std::map<std::string, size_t> tenant_of_;
   absl::flat_hash_map<RequestId, size_t> job_of_;
+  absl::btree_set<RequestId> told_;  // To leave, and still there.
   std::priority_queue<End, std::vector<End>, std::greater<End>> ends_;
   uint64_t next_request_ = 1;
   double now_ = 0, window_begin_ = 0, window_end_ = 0, used_ = 0;

@@ -241,11 +241,9 @@ void Scheduler::Impl::On(const Requested& event) {
 void Scheduler::Impl::On(const RequestCancelled& event) {
   Request* const request = Find(event.request);
   if (request == nullptr) return;
+  changed_ = true;  // Whoever waited behind it may be placed, or take from others.
   if (request->of->spec.is_group()) return RemoveGroup(*request);
-  if (!request->granted()) {
-    Dequeue(*request);
-    changed_ = true;  // Whoever waited behind it may be placed.
-  }
+  if (!request->granted()) Dequeue(*request);
   for (size_t bundle = 0; bundle < request->bundles.size(); ++bundle) {
     if (request->bundles[bundle].state == Bundle::State::kRunning) {
       EndBundle(*request, static_cast<int>(bundle));
