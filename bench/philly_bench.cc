@@ -365,8 +365,11 @@ class Replay {
         ends_.push({.at = now_ + state.remaining, .second = job, .run = ++state.run});
         tenants_[state.tenant].holds += jobs_[job].gpus;
       } else if (const auto* notice = std::get_if<Notice>(&action)) {
-        const size_t job = job_of_.at(notice->request);
-        if (told_.insert(notice->request).second) recalled.emplace_back(job, notice->request);
+        const auto job = job_of_.find(notice->request);
+        if (job == job_of_.end()) continue;  // It is leaving at this moment.
+        if (told_.insert(notice->request).second) {
+          recalled.emplace_back(job->second, notice->request);
+        }
       } else if (const auto* stays = std::get_if<NoticeWithdrawn>(&action)) {
         told_.erase(stays->request);  // Another that has left was enough.
       } else {
