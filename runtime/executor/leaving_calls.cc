@@ -26,7 +26,8 @@ uint64_t LeavingCalls::Add(Call call) {
 
 void LeavingCalls::Remove(uint64_t number) {
   MutexLock lock(&mutex_);
-  while (in_call_ == number && !on_calling_thread) called_.Wait(&mutex_);
+  // Nor may its task end, and another begin, between what it said and what follows from it.
+  while ((in_call_ == number || in_leave_) && !on_calling_thread) called_.Wait(&mutex_);
   entries_.erase(number);
 }
 
@@ -63,9 +64,12 @@ void LeavingCalls::Run() {
     for (const auto& [number, entry] : entries_) all_saved = all_saved && entry.saved;
     if (!all_saved) break;
     left_ = telling_;
+    in_leave_ = true;
     mutex_.Unlock();
     leave_();
     mutex_.Lock();
+    in_leave_ = false;
+    called_.SignalAll();
   }
   running_ = false;
 }

@@ -47,6 +47,7 @@ class LeavingCalls {
   uint64_t telling_ ABSL_GUARDED_BY(mutex_) = 0;
   bool running_ ABSL_GUARDED_BY(mutex_) = false;
   uint64_t in_call_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool in_leave_ ABSL_GUARDED_BY(mutex_) = false;
   uint64_t left_ ABSL_GUARDED_BY(mutex_) = 0;  // The telling that leave_ was called for.
   std::thread thread_ ABSL_GUARDED_BY(mutex_);
 };

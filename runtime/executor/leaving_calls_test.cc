@@ -97,18 +97,47 @@ TEST(LeavingCallsTest, WithdrawnBeforeItHasSavedItStaysAndIsCalledAgain) {
 
 TEST(LeavingCallsTest, RemovalWaitsForItsCall) {
   LeavingCalls calls([] {});
-  std::atomic<int> called{0};
+  std::promise<void> called;
+  std::promise<void> go_on;
   std::atomic<bool> done{false};
   const uint64_t number = calls.Add([&](const TaskInfo&) {
-    ++called;
-    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    called.set_value();
+    go_on.get_future().wait();
     done = true;
     return false;
   });
   calls.Tell(Told("draining"));
-  WaitFor(called, 1);
-  calls.Remove(number);
-  EXPECT_TRUE(done);
+  called.get_future().wait();
+  bool was_done = false;
+  std::thread remover([&] {
+    calls.Remove(number);
+    was_done = done;
+  });
+  go_on.set_value();
+  remover.join();
+  EXPECT_TRUE(was_done);
+}
+
+TEST(LeavingCallsTest, RemovalWaitsForWhatFollowsFromTheLastCall) {
+  std::promise<void> leaving;
+  std::promise<void> go_on;
+  std::atomic<bool> left{false};
+  LeavingCalls calls([&] {
+    leaving.set_value();
+    go_on.get_future().wait();
+    left = true;
+  });
+  const uint64_t number = calls.Add([](const TaskInfo&) { return true; });
+  calls.Tell(Told("draining"));
+  leaving.get_future().wait();
+  bool had_left = false;
+  std::thread remover([&] {
+    calls.Remove(number);
+    had_left = left;
+  });
+  go_on.set_value();
+  remover.join();
+  EXPECT_TRUE(had_left);
 }
 
 }  // namespace
