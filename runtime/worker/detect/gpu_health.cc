@@ -1,7 +1,5 @@
 #include "runtime/worker/detect/gpu_health.h"
 
-#include <dlfcn.h>
-
 #include <algorithm>
 #include <iterator>
 #include <utility>
@@ -9,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "runtime/worker/detect/nvml_abi.h"
+#include "runtime/worker/detect/nvml_library.h"
 
 namespace muster::worker {
 namespace {
@@ -30,31 +29,25 @@ struct Functions {
   nvml::EventSetWaitFn wait = nullptr;
 };
 
-template <typename Fn>
-bool Find(void* library, const char* name, Fn& function) {
-  function = reinterpret_cast<Fn>(dlsym(library, name));
-  return function != nullptr;
-}
-
 // The first that is missing; null: all are there.
-const char* FindAll(void* library, Functions& f) {
-  Find(library, "nvmlDeviceGetRemappedRows", f.remapped_rows);
-  if (!Find(library, "nvmlInit_v2", f.init)) return "nvmlInit_v2";
-  if (!Find(library, "nvmlShutdown", f.shutdown)) return "nvmlShutdown";
-  if (!Find(library, "nvmlDeviceGetHandleByIndex_v2", f.handle)) {
+const char* FindAll(const nvml::Library& library, Functions& f) {
+  nvml::Find(library, "nvmlDeviceGetRemappedRows", f.remapped_rows);
+  if (!nvml::Find(library, "nvmlInit_v2", f.init)) return "nvmlInit_v2";
+  if (!nvml::Find(library, "nvmlShutdown", f.shutdown)) return "nvmlShutdown";
+  if (!nvml::Find(library, "nvmlDeviceGetHandleByIndex_v2", f.handle)) {
     return "nvmlDeviceGetHandleByIndex_v2";
   }
-  if (!Find(library, "nvmlEventSetCreate", f.create)) return "nvmlEventSetCreate";
-  if (!Find(library, "nvmlEventSetFree", f.free)) return "nvmlEventSetFree";
-  if (!Find(library, "nvmlDeviceRegisterEvents", f.listen)) return "nvmlDeviceRegisterEvents";
-  if (!Find(library, "nvmlEventSetWait_v2", f.wait)) return "nvmlEventSetWait_v2";
+  if (!nvml::Find(library, "nvmlEventSetCreate", f.create)) return "nvmlEventSetCreate";
+  if (!nvml::Find(library, "nvmlEventSetFree", f.free)) return "nvmlEventSetFree";
+  if (!nvml::Find(library, "nvmlDeviceRegisterEvents", f.listen)) return "nvmlDeviceRegisterEvents";
+  if (!nvml::Find(library, "nvmlEventSetWait_v2", f.wait)) return "nvmlEventSetWait_v2";
   return nullptr;
 }
 
 class Watch final : public GpuHealth {
  public:
-  Watch(void* library, Functions functions, const std::vector<GpuDevice>& devices)
-      : library_(library), nvml_(functions) {
+  Watch(nvml::Library library, Functions functions, const std::vector<GpuDevice>& devices)
+      : library_(std::move(library)), nvml_(functions) {
     for (size_t i = 0; i < devices.size(); ++i) {
       if (devices[i].pretended) continue;
       gpu(devices[i].index).devices.push_back(static_cast<int>(i));
@@ -63,7 +56,6 @@ class Watch final : public GpuHealth {
   ~Watch() override {
     if (events_ != nullptr) nvml_.free(events_);
     if (initialised_) nvml_.shutdown();
-    dlclose(library_);
   }
   Watch(const Watch&) = delete;
   Watch& operator=(const Watch&) = delete;
@@ -138,7 +130,7 @@ class Watch final : public GpuHealth {
     for (const int device : gpu.devices) found.push_back({.device = device, .reason = reason});
   }
 
-  void* const library_;
+  const nvml::Library library_;
   const Functions nvml_;
   bool initialised_ = false;
   nvml::EventSet events_ = nullptr;
@@ -154,15 +146,14 @@ std::unique_ptr<GpuHealth> GpuHealth::Open(const std::vector<GpuDevice>& devices
                   [](const GpuDevice& device) { return device.pretended; })) {
     return nullptr;
   }
-  void* const handle = dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL);
+  nvml::Library handle = nvml::Load(library);
   if (handle == nullptr) return nullptr;  // Then there are no devices either.
   Functions functions;
   if (const char* missing = FindAll(handle, functions); missing != nullptr) {
     notes.push_back(absl::StrCat("GPUs are not watched: ", library, " has no ", missing));
-    dlclose(handle);
     return nullptr;
   }
-  auto watch = std::make_unique<Watch>(handle, functions, devices);
+  auto watch = std::make_unique<Watch>(std::move(handle), functions, devices);
   if (watch->Begin(notes)) return watch;
   notes.push_back("GPUs are not watched: the NVIDIA driver does not answer");
   return nullptr;

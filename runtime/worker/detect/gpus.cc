@@ -12,14 +12,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "runtime/worker/detect/nvml_abi.h"
+#include "runtime/worker/detect/nvml_library.h"
 
 namespace muster::worker {
 namespace {
-
-struct CloseLibrary {
-  void operator()(void* handle) const { dlclose(handle); }
-};
-using Library = std::unique_ptr<void, CloseLibrary>;
 
 // NVML's functions, looked up by name. Those for MIG are null where the driver is too old to know
 // MIG.
@@ -37,27 +33,21 @@ struct Functions {
   nvml::GetMigHandleFn mig_handle = nullptr;
 };
 
-template <typename Function>
-bool Find(void* library, const char* name, Function& function) {
-  function = reinterpret_cast<Function>(dlsym(library, name));
-  return function != nullptr;
-}
-
 // The name of the function that is missing, or nullptr when all that must be there are.
-const char* FindAll(void* library, Functions& f) {
-  if (!Find(library, "nvmlInit_v2", f.init)) return "nvmlInit_v2";
-  if (!Find(library, "nvmlShutdown", f.shutdown)) return "nvmlShutdown";
-  if (!Find(library, "nvmlDeviceGetCount_v2", f.count)) return "nvmlDeviceGetCount_v2";
-  if (!Find(library, "nvmlDeviceGetHandleByIndex_v2", f.handle)) {
+const char* FindAll(const nvml::Library& library, Functions& f) {
+  if (!nvml::Find(library, "nvmlInit_v2", f.init)) return "nvmlInit_v2";
+  if (!nvml::Find(library, "nvmlShutdown", f.shutdown)) return "nvmlShutdown";
+  if (!nvml::Find(library, "nvmlDeviceGetCount_v2", f.count)) return "nvmlDeviceGetCount_v2";
+  if (!nvml::Find(library, "nvmlDeviceGetHandleByIndex_v2", f.handle)) {
     return "nvmlDeviceGetHandleByIndex_v2";
   }
-  if (!Find(library, "nvmlDeviceGetName", f.name)) return "nvmlDeviceGetName";
-  if (!Find(library, "nvmlDeviceGetUUID", f.uuid)) return "nvmlDeviceGetUUID";
-  if (!Find(library, "nvmlDeviceGetMemoryInfo", f.memory)) return "nvmlDeviceGetMemoryInfo";
-  Find(library, "nvmlErrorString", f.error_string);
-  const bool knows_mig = Find(library, "nvmlDeviceGetMigMode", f.mig_mode) &&
-                         Find(library, "nvmlDeviceGetMaxMigDeviceCount", f.mig_count) &&
-                         Find(library, "nvmlDeviceGetMigDeviceHandleByIndex", f.mig_handle);
+  if (!nvml::Find(library, "nvmlDeviceGetName", f.name)) return "nvmlDeviceGetName";
+  if (!nvml::Find(library, "nvmlDeviceGetUUID", f.uuid)) return "nvmlDeviceGetUUID";
+  if (!nvml::Find(library, "nvmlDeviceGetMemoryInfo", f.memory)) return "nvmlDeviceGetMemoryInfo";
+  nvml::Find(library, "nvmlErrorString", f.error_string);
+  const bool knows_mig = nvml::Find(library, "nvmlDeviceGetMigMode", f.mig_mode) &&
+                         nvml::Find(library, "nvmlDeviceGetMaxMigDeviceCount", f.mig_count) &&
+                         nvml::Find(library, "nvmlDeviceGetMigDeviceHandleByIndex", f.mig_handle);
   if (!knows_mig) f.mig_mode = nullptr;
   return nullptr;
 }
@@ -190,13 +180,13 @@ std::string AsLabelValue(absl::string_view text) {
 
 Gpus DetectGpus(const std::string& library) {
   Gpus gpus;
-  const Library handle(dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL));
+  const nvml::Library handle = nvml::Load(library);
   if (handle == nullptr) {
     gpus.notes.push_back(absl::StrCat("no GPUs: no NVIDIA driver here (", dlerror(), ")"));
     return gpus;
   }
   Functions functions;
-  if (const char* missing = FindAll(handle.get(), functions); missing != nullptr) {
+  if (const char* missing = FindAll(handle, functions); missing != nullptr) {
     gpus.notes.push_back(absl::StrCat("no GPUs: ", library, " has no ", missing));
     return gpus;
   }
