@@ -113,7 +113,7 @@ bool Scheduler::Impl::TakeBundles(Request& request) {
   return taken;
 }
 
-bool Scheduler::Impl::ReturnOne(Request& request) {
+void Scheduler::Impl::ReturnOne(Request& request) {
   SchedulingClass& of = *request.of;
   const std::vector<Bundle> own = request.bundles;
   const int worst = WorstChoice(request);
@@ -142,7 +142,7 @@ bool Scheduler::Impl::ReturnOne(Request& request) {
     cluster_.topology().Update(node);
   }
   std::tie(quota_used_, quota_freed_) = quotas;
-  if (!found) return false;
+  if (!found) return;
 
   Hold hold{.of = &of,
             .request = request.id,
@@ -173,7 +173,6 @@ bool Scheduler::Impl::ReturnOne(Request& request) {
   KeepClass(of);
   ChargeKept(hold, +1);
   holds_.Add(std::move(hold));
-  return true;
 }
 
 bool Scheduler::Impl::PlaceKept(Request& request, RequestId instead_of) {

@@ -245,8 +245,8 @@ class Scheduler::Impl {
   bool GrewForReturn(const Request& request) const;
   void TryReturns();
   bool TakeBundles(
-      Request& request);  // By its open choices, whoever waits; false: there is no room.
-  bool ReturnOne(Request& request);
+      Request& request);             // By its open choices, whoever waits; false: there is no room.
+  void ReturnOne(Request& request);  // Where there is room for it.
   // What is asked for instead of a request that has ended. False: nothing is kept for it.
   bool PlaceKept(Request& request, RequestId instead_of);
   void PlaceKept(Request& request, const HoldPart& part);
