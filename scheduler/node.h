@@ -21,6 +21,7 @@
 #include "scheduler/free_key.h"
 #include "scheduler/ids.h"
 #include "scheduler/label_table.h"
+#include "scheduler/prefetch.h"
 #include "scheduler/resources.h"
 #include "scheduler/row_set.h"
 
@@ -157,10 +158,9 @@ struct alignas(64) Node {
   NodeState state() const;
   NodeView View() const;
   void Prefetch() const { Prefetch(this); }
-  static void Prefetch(const void* node) {  // What a decision reads and changes of it; any address.
-    const char* const begin = static_cast<const char*>(node);
-    for (int line = 0; line < 5; ++line) __builtin_prefetch(begin + line * 64, 1);
-  }
+  static void Prefetch(const void* node) {
+    PrefetchLines(node, 5);
+  }  // What a decision reads and changes.
 
   // What decisions read and change comes first, so that it lies in few cache lines.
   const NodeId id;

@@ -23,6 +23,7 @@
 #include "scheduler/ids.h"
 #include "scheduler/node.h"
 #include "scheduler/packing.h"
+#include "scheduler/prefetch.h"
 
 namespace muster::sched {
 
@@ -73,8 +74,7 @@ struct Request {
   }
   // Its bundles and node come from memory at the same time.
   void SendFor() const {
-    const char* const begin = reinterpret_cast<const char*>(bundles.data());
-    for (int line = 0; line < 3; ++line) __builtin_prefetch(begin + line * 64, 1);
+    PrefetchLines(bundles.data(), 3);
     Node::Prefetch(first_on);
   }
   bool granted() const { return !bundles.empty() && !broken; }
