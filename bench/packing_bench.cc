@@ -33,6 +33,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "bench/chance.h"
 #include "scheduler/base/check.h"
 #include "scheduler/scheduler.h"
 
@@ -42,21 +43,9 @@ namespace {
 constexpr int kDemandFirst = 50;  // Percent.
 constexpr int kDemandLast = 130;
 constexpr int64_t kMib = int64_t{1} << 20;
+constexpr uint64_t kSeedsApart = 0xD1342543DE82EF95u;  // Seeds are small numbers.
 
-class Chance {  // SplitMix64.
- public:
-  explicit Chance(uint64_t seed) : state_(seed * 0xD1342543DE82EF95u) {}
-  uint64_t Next() {
-    uint64_t z = (state_ += 0x9E3779B97F4A7C15u);
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-    return z ^ (z >> 31);
-  }
-  int Below(int n) { return static_cast<int>(Next() % static_cast<uint64_t>(n)); }
-
- private:
-  uint64_t state_;
-};
+using bench::Chance;
 
 struct Workload {
   std::string name{};
@@ -207,7 +196,7 @@ std::vector<Workload> ReadFolder(const std::string& folder, const std::string& w
 // A cluster of 2 to 5 models and 200 nodes, and 2,000 pods of 16 to 55 shapes, a few of them
 // frequent: shares, one GPU, or several; up to 40 % of the shapes name one or two models.
 Workload MakeUp(int variant) {
-  Chance chance(static_cast<uint64_t>(variant) + 1000);
+  Chance chance((static_cast<uint64_t>(variant) + 1000) * kSeedsApart);
   Workload workload{.name = absl::StrCat("made-up-", variant)};
   const int models = 2 + chance.Below(4);
   std::vector<Pod> kinds;
@@ -313,7 +302,7 @@ struct Result {
 };
 
 Result Replay(const Workload& workload, const std::string& policy, uint64_t seed) {
-  Chance chance(seed);
+  Chance chance(seed * kSeedsApart);
   std::vector<int> pods = workload.pods;
   for (size_t i = pods.size(); i > 1; --i) {
     std::swap(pods[i - 1], pods[static_cast<size_t>(chance.Below(static_cast<int>(i)))]);

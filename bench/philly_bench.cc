@@ -44,6 +44,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/time.h"
+#include "bench/chance.h"
 #include "scheduler/base/check.h"
 #include "scheduler/scheduler.h"
 
@@ -98,22 +99,9 @@ bool ReadTrace(const std::string& path, std::vector<Job>& jobs) {
   return !jobs.empty();
 }
 
-class Chance {  // SplitMix64.
- public:
-  double Unit() {
-    uint64_t z = (state_ += 0x9E3779B97F4A7C15u);
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-    return static_cast<double>((z ^ (z >> 31)) >> 11) / 9007199254740992.0;
-  }
-
- private:
-  uint64_t state_ = 1;
-};
-
 // A few tenants, a few large, arrivals in bursts, durations over five orders of magnitude.
 std::vector<Job> MadeUpTrace() {
-  Chance chance;
+  bench::Chance chance(1);
   std::vector<Job> jobs;
   double now = 0;
   for (int burst = 0; burst < 400; ++burst) {

@@ -8,26 +8,11 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
+#include "bench/chance.h"
 #include "scheduler/base/check.h"
 #include "scheduler/scheduler.h"
 
 namespace muster::bench {
-
-class Chance {  // SplitMix64.
- public:
-  explicit Chance(uint64_t seed) : state_(seed) {}
-  uint64_t Next() {
-    uint64_t z = (state_ += 0x9E3779B97F4A7C15u);
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-    return z ^ (z >> 31);
-  }
-  int Below(int n) { return static_cast<int>(Next() % static_cast<uint64_t>(n)); }
-  bool Percent(int percent) { return Below(100) < percent; }
-
- private:
-  uint64_t state_;
-};
 
 inline constexpr int kGpusPerNode = 8;
 
