@@ -1,6 +1,7 @@
 #include "scheduler/demand.h"
 
 #include <algorithm>
+#include <bit>
 #include <utility>
 
 #include "scheduler/base/check.h"
@@ -16,6 +17,13 @@ LabelRequirement KindsOf(const LabelSelector& selector) {
     if (requirement.key == kKindLabel) return requirement;
   }
   return {};
+}
+
+// Which of the steps of about an eighth `counted` lies on: 8 between two powers of two.
+int64_t StepOf(int64_t counted) {
+  const int shift =
+      std::max(0, static_cast<int>(std::bit_width(static_cast<uint64_t>(counted))) - 4);
+  return int64_t{shift} * 8 + (counted >> shift);
 }
 
 }  // namespace
@@ -46,6 +54,7 @@ DemandUses::DemandUses(const RequestSpec& spec) {
 }
 
 void Demand::Count(DemandUses& uses) {
+  const int64_t before = counted_;
   for (DemandUses::Use& use : uses.uses_) {
     if (uses.generation_ != generation_) use.counted = nullptr;
     if (use.counted == nullptr) {
@@ -65,10 +74,11 @@ void Demand::Count(DemandUses& uses) {
     counted_ += use.bundles;
   }
   uses.generation_ = generation_;
-  if (counted_ >= next_step_) Step();
+  if (StepOf(counted_) != StepOf(before)) Look();
 }
 
-void Demand::Step() {
+void Demand::Look() {
+  bool forgotten = false;  // Of what is typical.
   if (counted_ >= kHalveAt) {
     counted_ = 0;
     for (auto next = shapes_.begin(); next != shapes_.end();) {
@@ -76,22 +86,39 @@ void Demand::Step() {
       of.memory_mib -= of.memory_mib / of.count * (of.count - of.count / 2);
       of.count /= 2;
       counted_ += of.count;
+      forgotten = forgotten || (of.count == 0 && of.typical_count > 0);
       next = of.count == 0 ? shapes_.erase(next) : std::next(next);
     }
     ++generation_;
   }
+  if (!forgotten && !Drifted()) return;
   for (const auto& [shape, of] : shapes_) {
     of->typical_count = of->count;
     of->typical_memory_mib = of->memory_mib;
   }
-  PlanStep();
   ++version_;
 }
 
-void Demand::PlanStep() {
-  int64_t typical = 0;
-  for (const auto& [shape, of] : shapes_) typical += of->typical_count;
-  next_step_ = typical + std::max<int64_t>(1, typical / 8);
+bool Demand::Drifted() const {
+  constexpr int64_t kMillion = 1'000'000;
+  int64_t now = 0;
+  int64_t then = 0;
+  for (const auto& [shape, of] : shapes_) {
+    now += of->count * shape.weight();
+    then += of->typical_count * shape.weight();
+  }
+  if (then == 0) return now > 0;
+  int64_t apart = 0;
+  for (const auto& [shape, of] : shapes_) {
+    const int64_t part = of->count * shape.weight() * kMillion / now;
+    const int64_t typical = of->typical_count * shape.weight() * kMillion / then;
+    apart += part < typical ? typical - part : part - typical;
+    if (of->count == 0 || of->typical_count == 0) continue;
+    const int64_t memory = of->memory_mib / of->count;
+    const int64_t usual = of->typical_memory_mib / of->typical_count;
+    if (memory * 8 > usual * 9 || memory * 9 < usual * 8) apart += std::min(part, typical);
+  }
+  return apart >= kDriftPpm;
 }
 
 bool Demand::Restore(const DemandShape& shape, const DemandCount& count) {
@@ -105,7 +132,6 @@ bool Demand::Restore(const DemandShape& shape, const DemandCount& count) {
   if (!shape.kinds.key.empty() && shape.kinds.key != kKindLabel) return false;
   if (!sensible(count.count, count.memory_mib)) return false;
   if (!sensible(count.typical_count, count.typical_memory_mib)) return false;
-  if (count.typical_count > count.count) return false;
   std::unique_ptr<DemandCount>& slot = shapes_[shape];
   if (slot != nullptr) return false;
   slot = std::make_unique<DemandCount>(count);
@@ -113,16 +139,13 @@ bool Demand::Restore(const DemandShape& shape, const DemandCount& count) {
   return true;
 }
 
-void Demand::Restored() {
-  PlanStep();
-  ++version_;
-}
+void Demand::Restored() { ++version_; }
 
 void Demand::CheckInvariants() const {
   int64_t counted = 0;
   for (const auto& [shape, of] : shapes_) {
     MUSTER_CHECK(of->count > 0);
-    MUSTER_CHECK(of->typical_count <= of->count);
+    MUSTER_CHECK(of->typical_count >= 0);
     MUSTER_CHECK(shape.gpus > 0);
     counted += of->count;
   }
@@ -135,10 +158,9 @@ void Demand::CheckInvariants() const {
 TypicalShapes::TypicalShapes(const Demand& demand) {
   for (const auto& [shape, of] : demand.shapes()) {
     if (of->typical_count == 0) continue;
-    const int64_t whole = shape.gpus / Amount::kUnit;
     shapes_.push_back({.shape = shape,
                        .memory_bytes = of->typical_memory_mib / of->typical_count * kMib,
-                       .weight = of->typical_count * (whole > 1 ? whole + 1 : 2)});
+                       .weight = of->typical_count * shape.weight()});
   }
   std::stable_sort(shapes_.begin(), shapes_.end(),
                    [](const Shape& a, const Shape& b) { return a.weight > b.weight; });

@@ -8,9 +8,11 @@
 // Invariants: each shape that is known has a count above 0; there are at most kShapesMax of them,
 //   and a new one beyond is not counted until others are forgotten. Once kHalveAt bundles have been
 //   counted all counts are halved, so that what was long ago matters less and less.
-// The typical shapes change in steps, whenever an eighth has been added to what they were made
-// from: so what is derived from them stays known for long. Cost: Count() of a shape that is known
-// O(1); a step O(shapes). Thread-safety: none.
+// The typical shapes stay until the demand has drifted from what they were made from: until the
+// parts that shapes have in the sum of weights differ by kDriftPpm in sum (a shape of which the
+// mean memory has changed by an eighth counts as another). So what is derived from them stays known
+// for long. It is looked at whenever about an eighth has been added. Cost: Count() of a shape that
+// is known O(1); a look O(shapes). Thread-safety: none.
 #pragma once
 
 #include <array>
@@ -36,6 +38,12 @@ struct DemandShape {
   LabelRequirement kinds{};  // Of kKindLabel; its key is empty where any kind will do.
 
   bool Accepts(const std::string* kind) const { return kinds.key.empty() || kinds.Matches(kind); }
+  // What one request of it weighs. A shape of n > 1 whole GPUs is harder to place: (n + 1) / 2
+  // times as much as one of one GPU or a share.
+  int64_t weight() const {
+    const int64_t whole = gpus / Amount::kUnit;
+    return whole > 1 ? whole + 1 : 2;
+  }
   friend bool operator==(const DemandShape& a, const DemandShape& b) {
     return a.gpus == b.gpus && a.cpus == b.cpus && a.kinds == b.kinds;
   }
@@ -74,6 +82,7 @@ class Demand {
  public:
   static constexpr size_t kShapesMax = 4096;
   static constexpr int64_t kHalveAt = 65536;
+  static constexpr int64_t kDriftPpm = 62'500;
 
   void Count(DemandUses& uses);
 
@@ -90,19 +99,17 @@ class Demand {
   void CheckInvariants() const;
 
  private:
-  void Step();
-  void PlanStep();
+  void Look();
+  bool Drifted() const;
 
   absl::btree_map<DemandShape, std::unique_ptr<DemandCount>> shapes_;
   uint64_t generation_ = 1;  // Changes when shapes are forgotten.
   uint64_t version_ = 1;
   int64_t counted_ = 0;  // Of all shapes.
-  int64_t next_step_ = 1;
 };
 
 // The typical shapes of a Demand, made for quick sums: the most frequent ones up to kMax, with
-// weights that add up to kWeight at most. A shape of n > 1 whole GPUs weighs (n + 1) / 2 times its
-// count, since it is harder to place; its memory is the mean of what was asked for.
+// weights that add up to kWeight at most. The memory of a shape is the mean of what was asked for.
 class TypicalShapes {
  public:
   static constexpr size_t kMax = 128;

@@ -140,9 +140,9 @@ class SlowPacking {
     Shape& shape = shapes_[{needs.gpus, needs.cpus, kinds}];
     shape.count += spec.bundles;
     shape.memory += spec.bundles * (needs.memory_bytes >> 20);
+    const bool look = SameStep(counted_) != SameStep(counted_ + spec.bundles);
     counted_ += spec.bundles;
-    if (counted_ < next_) return;
-    next_ = counted_ + std::max<int64_t>(1, counted_ / 8);
+    if (!look || !Drifted()) return;
     for (auto& [key, each] : shapes_) {
       each.typical_count = each.count;
       each.typical_memory = each.memory;
@@ -174,6 +174,36 @@ class SlowPacking {
   };
   using Key = std::tuple<int64_t, int64_t, std::string>;  // GPUs, CPUs, kinds.
 
+  // The least that lies on the same step of an eighth of the power of two below.
+  static int64_t SameStep(int64_t counted) {
+    int64_t step = 1;
+    while (counted >= step * 16) step *= 2;
+    return counted / step * step;
+  }
+  bool Drifted() const {
+    double now = 0;
+    double then = 0;
+    for (const auto& [key, shape] : shapes_) {
+      now += static_cast<double>(shape.count * WeightOfOne(key));
+      then += static_cast<double>(Weight(key, shape));
+    }
+    int64_t apart = 0;
+    for (const auto& [key, shape] : shapes_) {
+      const auto part = [&](int64_t count, double all) {
+        return all == 0 ? 0
+                        : static_cast<int64_t>(std::floor(
+                              static_cast<double>(count * WeightOfOne(key)) * 1e6 / all));
+      };
+      apart += std::abs(part(shape.count, now) - part(shape.typical_count, then));
+      if (shape.typical_count == 0) continue;
+      const int64_t memory = shape.memory / shape.count;
+      const int64_t usual = shape.typical_memory / shape.typical_count;
+      if (memory * 8 > usual * 9 || memory * 9 < usual * 8) {
+        apart += std::min(part(shape.count, now), part(shape.typical_count, then));
+      }
+    }
+    return apart >= 62'500;
+  }
   static bool Accepts(const std::string& kinds, const SlowNode& node) {
     const auto kind = node.labels.find(kKindLabel);
     return kinds.empty() ||
@@ -209,9 +239,12 @@ class SlowPacking {
     }
     return waste;
   }
-  static int64_t Weight(const Key& key, const Shape& shape) {
+  static int64_t WeightOfOne(const Key& key) {
     const int64_t whole = std::get<0>(key) / Amount::kUnit;
-    return shape.typical_count * (whole > 1 ? whole + 1 : 2);
+    return whole > 1 ? whole + 1 : 2;
+  }
+  static int64_t Weight(const Key& key, const Shape& shape) {
+    return shape.typical_count * WeightOfOne(key);
   }
   int64_t Pressure(const SlowNode& node, const std::map<uint64_t, SlowNode>& nodes) const {
     std::map<std::string, int64_t> named;
@@ -237,7 +270,6 @@ class SlowPacking {
 
   std::map<Key, Shape> shapes_;
   int64_t counted_ = 0;
-  int64_t next_ = 1;
 };
 
 }  // namespace muster::sched
