@@ -1,29 +1,13 @@
 #include "scheduler/capacity_index.h"
 
 #include "scheduler/base/check.h"
+#include "scheduler/lowest_id.h"
+#include "scheduler/prefetch.h"
 
 namespace muster::sched {
 namespace {
 
-constexpr size_t kRisenMax = 4096;
-constexpr size_t kRisenLookedAt = 512;  // More cost about as much as a search.
-
 bool IsShare(const Resources& needs) { return needs.gpus > 0 && needs.gpus < Amount::kUnit; }
-
-// Which of 64 words have a bit in common: without a branch for each, so that several are looked at
-// at once.
-uint64_t NonZeroOfBoth(const uint64_t* a, const uint64_t* b) {
-  uint64_t blocks = 0;
-  for (int from = 0; from < 64; from += 8) {
-    uint64_t any = 0;
-    for (int i = from; i < from + 8; ++i) any |= a[i] & b[i];
-    if (any == 0) continue;
-    for (int i = from; i < from + 8; ++i) {
-      blocks |= static_cast<uint64_t>((a[i] & b[i]) != 0 ? 1 : 0) << i;
-    }
-  }
-  return blocks;
-}
 
 }  // namespace
 
@@ -50,8 +34,7 @@ void CapacityIndex::Clear() {
   by_free_.Clear();
   by_share_.Clear();
   changed_.clear();
-  risen_forgotten_ += risen_.size();
-  risen_.clear();
+  risen_.Clear();
   for (const auto& [total, shape] : shapes_) shape->rows = RowSet();
 }
 
@@ -64,31 +47,15 @@ void CapacityIndex::FileAnew() const {
       if (key == filed) continue;
       by_free_.Remove(filed, node->row);
       by_free_.Add(key, node->row);
-      if (key.HasMoreThan(filed)) NoteRisen(node->row, key);
+      if (key.HasMoreThan(filed)) risen_.Note(node->row, key);
       filed = key;
       continue;
     }
     Unfile(*node);
     File(*node);
-    NoteRisen(node->row, keys_[node->row]);  // One device may have more while the key has not.
+    risen_.Note(node->row, keys_[node->row]);  // One device may have more while the key has not.
   }
   changed_.clear();
-}
-
-void CapacityIndex::NoteRisen(Row row, FreeKey key) const {
-  risen_.push_back({.row = row, .key = key});
-  if (risen_.size() < kRisenMax) return;
-  risen_.erase(risen_.begin(), risen_.begin() + kRisenMax / 2);
-  risen_forgotten_ += kRisenMax / 2;
-}
-
-bool CapacityIndex::MayHaveRisen(uint64_t since, const MatchedRows& matched,
-                                 const Resources& needs) const {
-  if (since < risen_forgotten_ || risen() - since > kRisenLookedAt) return true;
-  for (size_t i = since - risen_forgotten_; i < risen_.size(); ++i) {
-    if (risen_[i].key.MayHold(needs) && matched.Contains(risen_[i].row)) return true;
-  }
-  return false;
 }
 
 void CapacityIndex::File(Node& node) const {
@@ -118,59 +85,16 @@ void CapacityIndex::Unfile(Node& node) const {
   node.filed_shares.clear();
 }
 
-// The lowest id of what both have for which ok(row); kNoRow: there is none.
-template <typename Ok>
-Row CapacityIndex::LowestId(const RowSet& bucket, const MatchedRows& matched, Ok&& ok) const {
-  Row best = kNoRow;
-  NodeId best_id{};
-  const auto look = [&](Row row) {
-    const NodeId id = rows_.id(row);
-    if ((best != kNoRow && !(id < best_id)) || !ok(row)) return false;
-    best = row;
-    best_id = id;
-    return true;
-  };
-  if (bucket.listed() || matched.listed() || !rows_.ordered()) {
-    VisitCommon(bucket, matched, [&](Row row) {
-      look(row);
-      return true;
-    });
-    return best;
-  }
-  // False: the best is known. Ids rise within a block.
-  const auto look_in = [&](size_t block, uint64_t word) {
-    if (best != kNoRow && best_id < rows_.first_id(block)) return false;
-    for (; word != 0; word &= word - 1) {
-      if (look(static_cast<Row>(block * kBlock + LowestBit(word)))) break;
-    }
-    return true;
-  };
-  const size_t summaries = std::min(bucket.summary().size(), matched.summary().size());
-  for (size_t i = 0; i < summaries; ++i) {
-    uint64_t both = bucket.summary()[i] & matched.summary()[i];
-    if (both == 0) continue;
-    const size_t first = i * kBlock;
-    if (matched.dense() && bucket.words().size() >= first + kBlock &&
-        matched.words().size() >= first + kBlock) {
-      both = NonZeroOfBoth(bucket.words().data() + first, matched.words().data() + first);
-    }
-    for (; both != 0; both &= both - 1) {
-      const size_t block = first + LowestBit(both);
-      if (!look_in(block, bucket.words()[block] & matched.word(block))) return best;
-    }
-  }
-  return best;
-}
-
 // By the keys that the nodes are filed under, so that few of them are looked at.
 template <typename Ok>
 Node* CapacityIndex::BestListed(const std::vector<Row>& list, const Resources& needs,
                                 Ok&& ok) const {
+  const FreeKey::Least least = FreeKey::LeastFor(needs);
   Row best = kNoRow;
   FreeKey best_key;
   for (const Row row : list) {
     const FreeKey key = keys_[row];
-    if (!key.MayHold(needs)) continue;
+    if (!key.MayHold(least)) continue;
     const bool better =
         best == kNoRow || key < best_key || (key == best_key && rows_.id(row) < rows_.id(best));
     if (!better || !ok(row)) continue;
@@ -208,12 +132,11 @@ Node* CapacityIndex::BestFit(const MatchedRows& matched, const Resources& needs)
     return IsShare(needs) ? BestListedShare(matched.list(), needs)
                           : BestListed(matched.list(), needs, has_room);
   }
-  Row best = kNoRow;
+  LowestRow best;
   WalkBuckets(needs, [&](const RowSet& bucket, int64_t) {
-    best = LowestId(bucket, matched, has_room);
-    return best == kNoRow;
+    return !FindLowestId(rows_, bucket, matched, best, has_room);
   });
-  return best == kNoRow ? nullptr : rows_.node(best);
+  return best.row == kNoRow ? nullptr : rows_.node(best.row);
 }
 
 Node* CapacityIndex::Likely(const MatchedRows& matched, const Resources& needs) const {
@@ -223,14 +146,13 @@ Node* CapacityIndex::Likely(const MatchedRows& matched, const Resources& needs) 
     Node* const best = IsShare(needs) ? BestListedShare(matched.list(), needs) : nullptr;
     return best != nullptr ? best : BestListed(matched.list(), needs, any);
   }
-  Row likely = kNoRow;
+  LowestRow likely;
   WalkBuckets(needs, [&](const RowSet& bucket, int64_t) {
-    likely = LowestId(bucket, matched, any);
-    return likely == kNoRow;
+    return !FindLowestId(rows_, bucket, matched, likely, any);
   });
-  if (likely == kNoRow) return nullptr;
-  __builtin_prefetch(&keys_[likely], 1);
-  Node* const node = rows_.node(likely);
+  if (likely.row == kNoRow) return nullptr;
+  PrefetchLines(&keys_[likely.row], 1);
+  Node* const node = rows_.node(likely.row);
   node->Prefetch();
   return node;
 }

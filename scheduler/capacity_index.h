@@ -22,6 +22,7 @@
 #include "scheduler/node.h"
 #include "scheduler/node_rows.h"
 #include "scheduler/packing.h"
+#include "scheduler/risen_rows.h"
 #include "scheduler/row_set.h"
 
 namespace muster::sched {
@@ -100,10 +101,8 @@ class CapacityIndex {
   // Null: no key of a matched node may hold so much; nor does one until some have risen.
   Node* Likely(const MatchedRows& matched, const Resources& needs) const;
 
-  // How often a node's key has come to hold more; and whether a node of `matched` is among those
-  // since then that may hold `needs` now. True also where they are too many to look at.
-  uint64_t risen() const { return risen_forgotten_ + risen_.size(); }
-  bool MayHaveRisen(uint64_t since, const MatchedRows& matched, const Resources& needs) const;
+  // Once filed: the rows that hold more than before.
+  const RisenRows& risen() const { return risen_; }
 
   // Calls visit(Node&) for every usable node of `matched` with room for `needs` now, from the best
   // on, until it returns false. Nodes that are equal to best fit (Capacity::ScoreFor) come in no
@@ -146,7 +145,6 @@ class CapacityIndex {
   };
 
   void FileAnew() const;
-  void NoteRisen(Row row, FreeKey key) const;
   void File(Node& node) const;
   void Unfile(Node& node) const;
   // The buckets that may have room, in order: walk(bucket, left) until it returns false. `left` is
@@ -156,20 +154,13 @@ class CapacityIndex {
   template <typename Ok>
   Node* BestListed(const std::vector<Row>& list, const Resources& needs, Ok&& ok) const;
   Node* BestListedShare(const std::vector<Row>& list, const Resources& needs) const;
-  template <typename Ok>
-  Row LowestId(const RowSet& bucket, const MatchedRows& matched, Ok&& ok) const;
   template <typename Visit>
   bool VisitCommon(const RowSet& bucket, const MatchedRows& matched, Visit&& visit) const;
 
   const NodeRows& rows_;
   Packing packing_;
   mutable std::vector<FreeKey> keys_;  // By row, under which its node is filed.
-  struct Risen {
-    Row row = 0;
-    FreeKey key;
-  };
-  mutable std::vector<Risen> risen_;  // Oldest first; what is older is forgotten.
-  mutable uint64_t risen_forgotten_ = 0;
+  mutable RisenRows risen_;
   mutable Buckets<FreeKey> by_free_;
   mutable Buckets<ShareKey> by_share_;
   mutable std::vector<Node*> changed_;  // To be filed anew.
@@ -178,11 +169,11 @@ class CapacityIndex {
 
 template <typename Walk>
 void CapacityIndex::WalkBuckets(const Resources& needs, Walk&& walk) const {
-  const auto may_hold = [&](FreeKey key) { return key.MayHold(needs.cpus, needs.memory_bytes); };
+  const FreeKey::Least least = FreeKey::LeastFor(needs);
   if (needs.gpus > 0 && needs.gpus < Amount::kUnit) {
     const ShareKey first{.left = needs.gpus, .node = FreeKey::FirstWithGpus(0)};
     for (auto next = by_share_.From(first); next != by_share_.all().end(); ++next) {
-      if (may_hold(next->key.node) && !walk(*next->rows, next->key.left)) return;
+      if (next->key.node.MayHoldWithoutGpus(least) && !walk(*next->rows, next->key.left)) return;
     }
   }
   // A share takes an empty device where none in use has room for it.
@@ -190,7 +181,7 @@ void CapacityIndex::WalkBuckets(const Resources& needs, Walk&& walk) const {
   auto next = whole > 0 ? by_free_.From(FreeKey::FirstWithGpus(whole * Amount::kUnit))
                         : by_free_.all().begin();
   for (; next != by_free_.all().end(); ++next) {
-    if (next->key.whole_gpus() < whole || !may_hold(next->key)) continue;
+    if (next->key.whole_gpus() < whole || !next->key.MayHoldWithoutGpus(least)) continue;
     if (!walk(*next->rows, Amount::kUnit)) return;
   }
 }

@@ -21,6 +21,7 @@
 #include "scheduler/ids.h"
 #include "scheduler/node.h"
 #include "scheduler/packing.h"
+#include "scheduler/prefetch.h"
 
 namespace muster::sched {
 
@@ -96,7 +97,7 @@ class Decisions {
     const size_t at = at_;
     at_ = at + 1 == kept_ ? 0 : at + 1;
     if (at == ring_.size()) ring_.emplace_back();
-    if (at_ < ring_.size()) __builtin_prefetch(&ring_[at_], 1);  // The next.
+    if (at_ < ring_.size()) PrefetchLines(&ring_[at_], 1);  // The next.
     ring_[at].number = next_++;
     return ring_[at];
   }

@@ -38,15 +38,29 @@ class FreeKey {
            more(kCpus, 0x1FF) || more(0, 0x3F);
   }
 
-  // False: no node with this key has room for so much. True: it may have.
-  bool MayHold(const Resources& needs) const {
-    const int64_t gpus =
-        static_cast<int64_t>(bits_ >> kGpus & ((uint64_t{1} << (kHasGpus - kGpus)) - 1));
-    return gpus >= needs.gpus && MayHold(needs.cpus, needs.memory_bytes) &&
-           (needs.gpus < Amount::kUnit || whole_gpus() >= needs.gpus / Amount::kUnit);
+  // What a key must have at least, reckoned once for many keys.
+  struct Least {
+    int64_t gpus = 0;
+    int64_t whole_gpus = 0;
+    uint64_t cpu_step = 0;
+    uint64_t memory_step = 0;
+  };
+  static Least LeastFor(int64_t gpus, int64_t cpus, int64_t memory) {
+    return {.gpus = gpus,
+            .whole_gpus = gpus < Amount::kUnit ? 0 : gpus / Amount::kUnit,
+            .cpu_step = CpuStep(cpus),
+            .memory_step = MemoryStep(memory)};
   }
-  bool MayHold(int64_t cpus, int64_t memory) const {
-    return (bits_ >> kCpus & 0x1FF) >= CpuStep(cpus) && (bits_ & 0x3F) >= MemoryStep(memory);
+  static Least LeastFor(const Resources& needs) {
+    return LeastFor(needs.gpus, needs.cpus, needs.memory_bytes);
+  }
+
+  // False: no node with this key has room for so much. True: it may have.
+  bool MayHold(const Least& least) const {
+    return gpus() >= least.gpus && whole_gpus() >= least.whole_gpus && MayHoldWithoutGpus(least);
+  }
+  bool MayHoldWithoutGpus(const Least& least) const {
+    return cpu_step() >= least.cpu_step && (bits_ & 0x3F) >= least.memory_step;
   }
 
   friend bool operator==(FreeKey a, FreeKey b) { return a.bits_ == b.bits_; }

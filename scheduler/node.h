@@ -29,7 +29,6 @@ namespace muster::sched {
 
 class CapacityIndex;
 struct Node;
-struct PackBucket;
 struct PackKind;
 class SelectorIndex;
 
@@ -172,8 +171,7 @@ struct alignas(64) Node {
   int closed = 0;          // For the length of a search; see ClosedNodes.
   Row row = kNoRow;
   Capacity free;
-  PackKind* kind = nullptr;      // See Packing.
-  PackBucket* packed = nullptr;  // Where Packing has filed it.
+  PackKind* kind = nullptr;  // See Packing.
   LeaseSet leases;
 
   // --- Kept by the index ---

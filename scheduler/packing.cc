@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstdint>
 
 #include "scheduler/base/check.h"
 #include "scheduler/node.h"
+#include "scheduler/prefetch.h"
 
 namespace muster::sched {
 namespace {
@@ -16,6 +18,20 @@ int64_t MemoryFloor(int64_t bytes) {
   if (bytes < 4) return std::max<int64_t>(bytes, 0);
   const int shift = static_cast<int>(std::bit_width(static_cast<uint64_t>(bytes))) - 3;
   return bytes >> shift << shift;
+}
+
+size_t RecentPlace(const PackState& state) {
+  const uint64_t bits = state.key.bits() ^ static_cast<uint64_t>(state.memory_bytes) << 1 ^
+                        reinterpret_cast<uintptr_t>(state.kind);
+  return static_cast<size_t>(bits * 0x9E3779B97F4A7C15u >> 48);
+}
+
+// False: whatever has room in the state `now` had room before.
+bool HoldsMore(const PackState& now, const PackState& before) {
+  const auto most = [](const PackState& state) {
+    return state.left.empty() ? 0 : state.left.back();
+  };
+  return now.key.HasMoreThan(before.key) || most(now) > most(before);
 }
 
 bool Before(const PackBucket& a, const PackBucket& b) {
@@ -30,7 +46,7 @@ bool Before(const PackBucket& a, const PackBucket& b) {
 void Packing::Add(Node* node) {
   node->repack = false;
   Enter(*node);
-  File(*node);
+  File(*node, StateOf(*node));
 }
 
 void Packing::Remove(Node* node) {
@@ -49,9 +65,12 @@ void Packing::Relabeled(Node* node) {
 
 void Packing::Clear() {
   buckets_.clear();
+  filed_.clear();
+  recent_ = {};
   empty_ = 0;
   spare_.clear();
   changed_.clear();
+  risen_.Clear();
   kinds_.clear();
   devices_ = 0;
   KindsChanged();
@@ -60,16 +79,26 @@ void Packing::Clear() {
 
 void Packing::KindsChanged() const {
   ++kinds_version_;
-  rankings_.clear();
-  RanksChanged();
+  ForgetRankings();
 }
 
-void Packing::RanksChanged() const {
-  ++ranks_version_;
-  new_states_.clear();
+// REQUIRES: who looked theirs up looks again.
+void Packing::ForgetRankings() const {
+  rankings_.clear();
+  ranked_ = 0;
+  for (const auto& [value, kind] : kinds_) {
+    kind->lists.clear();
+    kind->new_states.clear();
+  }
+}
+
+void Packing::StatesChanged() const {
+  ++states_version_;
+  ++order_version_;
 }
 
 void Packing::Changed(Node* node) {
+  PrefetchLines(&filed_[node->row], 1);  // Read once it is filed anew.
   node->repack = true;
   changed_.push_back(node);
 }
@@ -121,61 +150,77 @@ PackState Packing::StateOf(const Node& node) const {
 void Packing::FileChanged() const {
   for (Node* node : changed_) {
     node->repack = false;
-    if (StateOf(*node) == node->packed->state) continue;
+    const PackState state = StateOf(*node);
+    const PackState& before = filed_[node->row]->state;
+    if (state == before) continue;
+    if (HoldsMore(state, before)) risen_.Note(node->row, state.key);
     Unfile(*node);
-    File(*node);
+    File(*node, state);
   }
   changed_.clear();
 }
 
-void Packing::File(Node& node) const {
-  PackState state = StateOf(node);
-  const auto known = buckets_.find(state);
-  PackBucket* bucket = known == buckets_.end() ? nullptr : known->second.get();
-  if (bucket == nullptr) {
-    std::unique_ptr<PackBucket> made;
-    if (spare_.empty()) {
-      made = std::make_unique<PackBucket>();
-    } else {
-      made = std::move(spare_.back());
-      spare_.pop_back();
-      made->known.fill({});
-      made->waste_version = 0;
-    }
-    bucket = made.get();
-    bucket->state = state;
-    auto& walk = state.kind->buckets;
-    const auto place = std::lower_bound(
-        walk.begin(), walk.end(), bucket,
-        [](const auto& entry, PackBucket* b) { return Before(*entry.second, *b); });
-    walk.insert(place, {bucket->state.key, bucket});
-    buckets_.emplace(std::move(state), std::move(made));
-    ++empty_;
-    new_states_.push_back(bucket);
-  }
-  if (bucket->rows.empty()) {
-    --empty_;
-    ++bucket->state.kind->states;
-  }
+void Packing::File(const Node& node, const PackState& state) const {
+  PackBucket*& recent = recent_[RecentPlace(state) % kRecent];
+  if (recent == nullptr || !(recent->state == state)) recent = BucketOf(state);
+  PackBucket* const bucket = recent;
+  if (bucket->rows.empty()) --empty_;
   bucket->rows.Add(node.row);
-  node.packed = bucket;
+  if (node.row >= filed_.size()) filed_.resize(node.row + 1);
+  filed_[node.row] = bucket;
 }
 
-void Packing::Unfile(Node& node) const {
-  PackBucket* const bucket = std::exchange(node.packed, nullptr);
+PackBucket* Packing::BucketOf(const PackState& state) const {
+  const auto known = buckets_.find(state);
+  if (known != buckets_.end()) return known->second.get();
+  std::unique_ptr<PackBucket> made;
+  if (spare_.empty()) {
+    made = std::make_unique<PackBucket>();
+  } else {
+    made = std::move(spare_.back());
+    spare_.pop_back();
+    made->known.fill({});
+    made->waste_version = 0;
+  }
+  PackBucket* const bucket = made.get();
+  bucket->state = state;
+  auto& walk = state.kind->buckets;
+  const auto place =
+      std::lower_bound(walk.begin(), walk.end(), bucket,
+                       [](const auto& entry, PackBucket* b) { return Before(*entry.second, *b); });
+  walk.insert(place, {state.key, bucket});
+  buckets_.emplace(state, std::move(made));
+  ++empty_;
+  state.kind->new_states.push_back(bucket);
+  StatesChanged();
+  return bucket;
+}
+
+void Packing::Unfile(const Node& node) const {
+  PackBucket* const bucket = std::exchange(filed_[node.row], nullptr);
   bucket->rows.Remove(node.row);
   if (!bucket->rows.empty()) return;
-  --bucket->state.kind->states;
   if (++empty_ > kEmptyMax) Purge();
 }
 
 void Packing::Purge() const {
   if (empty_ == 0) return;
+  recent_ = {};
+  const auto is_empty = [](const PackBucket* bucket) { return bucket->rows.empty(); };
+  const auto drop_empty = [&](std::vector<PackList::Ranked>& ranked) {
+    ranked_ -= std::erase_if(ranked, [&](const auto& each) { return is_empty(each.bucket); });
+  };
   for (const auto& [value, kind] : kinds_) {
-    auto& walk = kind->buckets;
-    const auto is_empty = [](const auto& entry) { return entry.second->rows.empty(); };
-    walk.erase(std::remove_if(walk.begin(), walk.end(), is_empty), walk.end());
+    std::erase_if(kind->buckets, [&](const auto& entry) { return is_empty(entry.second); });
+    auto& fresh = kind->new_states;
+    for (const auto& [of, list] : kind->lists) {
+      drop_empty(list->ranked);
+      const auto seen = fresh.begin() + static_cast<std::ptrdiff_t>(list->seen);
+      list->seen -= static_cast<size_t>(std::count_if(fresh.begin(), seen, is_empty));
+    }
+    std::erase_if(fresh, is_empty);
   }
+  for (const auto& [key, ranking] : rankings_) drop_empty(ranking->merged);
   for (auto next = buckets_.begin(); next != buckets_.end();) {
     const auto here = next++;
     if (!here->second->rows.empty()) continue;
@@ -183,7 +228,6 @@ void Packing::Purge() const {
     buckets_.erase(here);
   }
   empty_ = 0;
-  RanksChanged();
 }
 
 // --- What follows from the demand ---
@@ -192,9 +236,13 @@ void Packing::Refresh() const {
   if (typical_of_ != demand_.version()) {
     typical_of_ = demand_.version();
     ++version_;
-    RanksChanged();
+    StatesChanged();
     typical_ = TypicalShapes(demand_);
-    for (const auto& [value, kind] : kinds_) kind->typical = typical_.OfKind(kind->text());
+    for (const auto& [value, kind] : kinds_) {
+      kind->typical = typical_.OfKind(kind->text());
+      kind->new_states.clear();
+      for (const auto& [needs, list] : kind->lists) list->seen = 0;
+    }
     absl::btree_map<LabelRequirement, int64_t> named;
     requested_ = 0;
     for (const auto& [shape, of] : demand_.shapes()) {
@@ -229,7 +277,7 @@ void Packing::RefreshPressure() const {
   const bool same = std::equal(
       kinds_.begin(), kinds_.end(), before.begin(), before.end(),
       [](const auto& entry, int64_t pressure) { return entry.second->pressure_milli == pressure; });
-  if (!same) RanksChanged();
+  if (!same) ++order_version_;
 }
 
 void Packing::CheckInvariants(const std::vector<Node*>& nodes) const {
@@ -241,15 +289,13 @@ void Packing::CheckInvariants(const std::vector<Node*>& nodes) const {
   for (const auto& [value, kind] : kinds_) {
     MUSTER_CHECK(kind->nodes > 0);
     walked += kind->buckets.size();
-    size_t states = 0;
     for (size_t i = 0; i < kind->buckets.size(); ++i) {
       const PackBucket& bucket = *kind->buckets[i].second;
       MUSTER_CHECK(bucket.state.kind == kind.get());
-      (bucket.rows.empty() ? empty : states) += 1;
+      if (bucket.rows.empty()) ++empty;
       if (i > 0) MUSTER_CHECK(Before(*kind->buckets[i - 1].second, bucket));
       filed += bucket.rows.size();
     }
-    MUSTER_CHECK(states == kind->states);
   }
   MUSTER_CHECK(walked == buckets_.size());
   MUSTER_CHECK(empty == empty_ && empty <= kEmptyMax);
@@ -258,8 +304,8 @@ void Packing::CheckInvariants(const std::vector<Node*>& nodes) const {
   for (const Node* node : nodes) {
     devices += node->total.gpu_devices;
     MUSTER_CHECK(!node->repack);
-    MUSTER_CHECK(node->packed->state == StateOf(*node));
-    MUSTER_CHECK(node->packed->rows.Contains(node->row));
+    MUSTER_CHECK(filed_[node->row]->state == StateOf(*node));
+    MUSTER_CHECK(filed_[node->row]->rows.Contains(node->row));
     const std::string* const value = node->labels.Find(kKindLabel);
     MUSTER_CHECK((value == nullptr) == (node->kind->text() == nullptr));
     if (value != nullptr) MUSTER_CHECK(*value == *node->kind->text());

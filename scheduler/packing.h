@@ -18,10 +18,10 @@
 // is in use of the device that a share goes to; then the most free (FreeKey), and the node's id.
 //
 // Cost of a search: for the best few states the blocks that state and selector have in common. All
-// who need as much of the same kinds share one ranking of the states: made when it is asked for a
-// second time, kept up with each state that is new, and made again once pressures or typical shapes
-// have changed or kEmptyMax states have gone. Without one a search looks at the states of the
-// accepted kinds that may have room, at most kStatesMax of each kind (those with the least free). A
+// who need as much of a kind share one list of its states in order of rank, kept up with each state
+// that is new and made again once the typical shapes have changed. Pressure is the same for all
+// states of a kind, so a search walks the lists of the accepted kinds side by side, each with its
+// kind's pressure; who is asked for a second time before anything has changed has them merged. A
 // change of what is free: a look-up, at the end of the step.
 // Thread-safety: none; searches file what has changed.
 // Source: score as in Weng et al., "Beware of Fragmentation" (USENIX ATC'23), with another slope.
@@ -44,6 +44,7 @@
 #include "scheduler/node_rows.h"
 #include "scheduler/placement_policy.h"
 #include "scheduler/resources.h"
+#include "scheduler/risen_rows.h"
 #include "scheduler/row_set.h"
 
 namespace muster::sched {
@@ -66,7 +67,6 @@ struct PlacementRank {
 };
 
 struct PackKind;
-struct PackRanking;
 
 // What nodes have in common that are equal to both policies.
 struct PackState {
@@ -100,6 +100,18 @@ struct PackBucket {
   std::array<Known, kKnown> known{};
 };
 
+// The states of one kind that may hold what is needed, best first.
+struct PackList {
+  struct Ranked {
+    PlacementRank rank{};  // Without what pressure adds.
+    PackBucket* bucket = nullptr;
+    friend bool operator<(const Ranked& a, const Ranked& b) { return a.rank < b.rank; }
+  };
+  uint64_t made_at = 0;  // Version of the scores.
+  size_t seen = 0;       // Of the kind's new states.
+  std::vector<Ranked> ranked{};
+};
+
 struct PackKind {
   std::optional<std::string> value{};  // Of kKindLabel.
   int nodes = 0;
@@ -107,8 +119,21 @@ struct PackKind {
   int64_t pressure_milli = 0;
   TypicalShapes::Set typical{};
   std::vector<std::pair<FreeKey, PackBucket*>> buckets{};  // In order of key.
-  size_t states = 0;                                       // Of these, with nodes.
+  std::vector<PackBucket*> new_states{};                   // Since the scores changed.
+  // By policy and the number of the needs.
+  absl::flat_hash_map<std::pair<PlacementPolicy, uint32_t>, std::unique_ptr<PackList>> lists{};
   const std::string* text() const { return value ? &*value : nullptr; }
+};
+
+// The lists of some kinds, for one policy and as much needed.
+struct PackRanking {
+  PlacementPolicy policy{};
+  std::vector<PackKind*> kinds{};
+  std::vector<PackList*> lists{};  // Of these kinds.
+  uint64_t lists_at = 0;           // Version of the states, when all lists were kept up.
+  uint64_t asked_at = 0;           // Version of the order, when it was last asked for.
+  uint64_t merged_at = 0;          // And when these were merged, with pressure:
+  std::vector<PackList::Ranked> merged{};
 };
 
 // What one choice of a class asks for, looked up once.
@@ -119,29 +144,14 @@ struct PackTarget {
   PackRanking* ranking = nullptr;  // Of these kinds; null: not looked up.
 };
 
-// The states of some kinds that may hold what is needed, best first.
-struct PackRanking {
-  struct Ranked {
-    PlacementRank rank{};
-    PackBucket* bucket = nullptr;
-    friend bool operator<(const Ranked& a, const Ranked& b) { return a.rank < b.rank; }
-  };
-  PlacementPolicy policy{};
-  std::vector<PackKind*> kinds{};
-  uint64_t asked_at = 0;  // Version of the ranks, when it was last asked for.
-  uint64_t made_at = 0;
-  size_t seen = 0;  // Of the states that have been new since.
-  std::vector<Ranked> ranked{};
-};
-
 class Packing {
  public:
   static constexpr int64_t kCostUnit = 1000;
   static constexpr int64_t kScarcity = 80;
   static constexpr int64_t kSlopeMilli = 1500;  // Of a GPU.
-  static constexpr size_t kStatesMax = 4096;
   static constexpr size_t kEmptyMax = 256;
-  static constexpr size_t kRankingsMax = 1024;
+  static constexpr size_t kRankingsMax = 4096;
+  static constexpr size_t kRankedMax = size_t{4} << 20;  // States in all lists and rankings.
 
   explicit Packing(const NodeRows& rows) : rows_(rows) {}
   Packing(const Packing&) = delete;
@@ -154,6 +164,9 @@ class Packing {
   void Changed(Node* node);  // Its `free`, for the first time since it was filed.
   void FileChanged() const;  // So that the next search need not.
 
+  // Once filed: the rows that hold more than before.
+  const RisenRows& risen() const { return risen_; }
+
   Demand& demand() { return demand_; }
   const Demand& demand() const { return demand_; }
   PlacementPolicy default_policy() const { return default_; }
@@ -165,6 +178,11 @@ class Packing {
   // The best node now for a choice among `matched`, or null. REQUIRES: not kBestFit.
   Node* Best(PlacementPolicy policy, const SchedulingClass& of, int choice,
              const MatchedRows& matched) const;
+
+  // What Best() finds, if that node has room: it is on its way from memory, and not looked at.
+  // Null: there is none, nor will there be until rows have risen.
+  Node* Likely(PlacementPolicy policy, const SchedulingClass& of, int choice,
+               const MatchedRows& matched) const;
 
   // REQUIRES: node.free.Fits(needs).
   PlacementRank RankOf(PlacementPolicy policy, const Resources& needs, const Node& node) const;
@@ -199,12 +217,16 @@ class Packing {
       return H::combine(std::move(h), k.policy, k.needs, k.kinds);
     }
   };
-
-  void File(Node& node) const;
-  void Unfile(Node& node) const;
+  static Needs NeedsOf(const Resources& needs) {
+    return {.gpus = needs.gpus, .cpus = needs.cpus, .memory_bytes = needs.memory_bytes};
+  }
+  void File(const Node& node, const PackState& state) const;
+  PackBucket* BucketOf(const PackState& state) const;
+  void Unfile(const Node& node) const;
   void Purge() const;  // Of states without nodes.
   void KindsChanged() const;
-  void RanksChanged() const;
+  void ForgetRankings() const;
+  void StatesChanged() const;
   PackState StateOf(const Node& node) const;
   void Enter(Node& node);
   void Leave(Node& node);
@@ -215,17 +237,32 @@ class Packing {
   int ScoreOf(const Needs& needs, const PackState& state, int64_t waste) const;
   int KnownScore(uint32_t number, const Needs& needs, PackBucket& bucket) const;
   int64_t WasteOf(PackBucket& bucket) const;
+  // Without what pressure adds, which is Pressure().
+  PlacementRank RankWithin(PlacementPolicy policy, uint32_t number, const Needs& needs,
+                           PackBucket& bucket) const;
+  static int64_t Pressure(PlacementPolicy policy, const PackKind& kind) {
+    return policy == PlacementPolicy::kPack ? kScarcity * kind.pressure_milli : 0;
+  }
   PlacementRank RankIn(PlacementPolicy policy, uint32_t number, const Needs& needs,
                        PackBucket& bucket) const;
-  PackRanking& RankingOf(PlacementPolicy policy, PackTarget& target) const;
-  bool KeepUp(PackRanking& ranking, uint32_t number, const Needs& needs) const;
-  void Rank(PackRanking& ranking, PackBucket& bucket, uint32_t number, const Needs& needs) const;
-  Node* BestRanked(const PackRanking& ranking, const Resources& needs,
-                   const MatchedRows& matched) const;
-  Node* LowestId(const RowSet& bucket, const MatchedRows& matched, const Resources& needs,
-                 Node* best) const;
-  Node* BestListed(PlacementPolicy policy, uint32_t number, const Resources& needs,
-                   const MatchedRows& matched) const;
+  PackRanking& RankingOf(PlacementPolicy policy, PackTarget& target, const Needs& needs) const;
+  void KeepUp(PlacementPolicy policy, const PackKind& kind, PackList& list, uint32_t number,
+              const Needs& needs) const;
+  void Rank(PlacementPolicy policy, PackList& list, PackBucket& bucket, uint32_t number,
+            const Needs& needs) const;
+  template <typename Ok>
+  Row BestRanked(PackRanking& ranking, const MatchedRows& matched, Ok&& ok) const;
+  template <typename Ok>
+  Row BestOf(const std::vector<PackList::Ranked>& ranked, const MatchedRows& matched,
+             Ok&& ok) const;
+  template <typename Ok>
+  Row BestSideBySide(const PackRanking& ranking, const MatchedRows& matched, Ok&& ok) const;
+  template <typename Ok>
+  Row BestListed(PlacementPolicy policy, uint32_t number, const Needs& needs,
+                 const std::vector<Row>& list, Ok&& ok) const;
+  template <typename Ok>
+  Row BestRow(PlacementPolicy policy, const SchedulingClass& of, int choice,
+              const MatchedRows& matched, Ok&& ok) const;
 
   const NodeRows& rows_;
   PlacementPolicy default_ = PlacementPolicy::kPack;
@@ -235,10 +272,14 @@ class Packing {
   mutable uint64_t kinds_version_ = 1;  // Which kinds there are.
   int64_t devices_ = 0;
   mutable absl::flat_hash_map<PackState, std::unique_ptr<PackBucket>> buckets_;
+  mutable std::vector<PackBucket*> filed_;  // By row: where its node is filed.
   mutable std::vector<std::unique_ptr<PackBucket>> spare_;
-  mutable size_t empty_ = 0;                     // Of buckets_, without nodes.
-  mutable std::vector<PackBucket*> new_states_;  // Since ranks changed.
+  // Those that nodes went to last, by a hash of the state that costs next to nothing.
+  static constexpr size_t kRecent = 256;
+  mutable std::array<PackBucket*, kRecent> recent_{};
+  mutable size_t empty_ = 0;  // Of buckets_, without nodes.
   mutable std::vector<Node*> changed_;
+  mutable RisenRows risen_;
 
   mutable TypicalShapes typical_;
   mutable uint64_t typical_of_ = 0;  // Version of the demand.
@@ -250,8 +291,10 @@ class Packing {
   mutable uint32_t first_number_ = 1;  // Those below are forgotten.
   mutable uint32_t next_number_ = 1;
   mutable absl::flat_hash_map<RankingKey, std::unique_ptr<PackRanking>> rankings_;
-  mutable uint64_t ranks_version_ = 1;
-  mutable std::vector<PackRanking::Ranked> candidates_;  // Scratch.
+  mutable size_t ranked_ = 0;            // How many states lists and rankings have.
+  mutable uint64_t states_version_ = 1;  // Which states there are, and their scores.
+  mutable uint64_t order_version_ = 1;   // And the pressure of their kinds.
+  mutable std::vector<Row> left_out_;    // Scratch.
 };
 
 }  // namespace muster::sched

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <iterator>
 
+#include "scheduler/lowest_id.h"
 #include "scheduler/node.h"
 #include "scheduler/packing.h"
 #include "scheduler/scheduling_class.h"
@@ -38,10 +39,11 @@ int64_t LeftOfFullest(const PackState& state, int64_t share) {
   return (device == state.left.end() ? Amount::kUnit : *device) - share;
 }
 
-bool MayHold(const PackState& state, int64_t gpus, int64_t cpus, int64_t memory) {
-  if (!state.key.MayHold(cpus, memory)) return false;
-  if (gpus == 0 || state.key.whole_gpus() * Amount::kUnit >= gpus) return true;
-  return gpus < Amount::kUnit && !state.left.empty() && state.left.back() >= gpus;
+// `least` of what is needed.
+bool MayHold(const PackState& state, const FreeKey::Least& least) {
+  if (!state.key.MayHoldWithoutGpus(least)) return false;
+  if (least.gpus == 0 || state.key.whole_gpus() * Amount::kUnit >= least.gpus) return true;
+  return least.gpus < Amount::kUnit && !state.left.empty() && state.left.back() >= least.gpus;
 }
 
 }  // namespace
@@ -100,8 +102,8 @@ int Packing::KnownScore(uint32_t number, const Needs& needs, PackBucket& bucket)
   return known.score;
 }
 
-PlacementRank Packing::RankIn(PlacementPolicy policy, uint32_t number, const Needs& needs,
-                              PackBucket& bucket) const {
+PlacementRank Packing::RankWithin(PlacementPolicy policy, uint32_t number, const Needs& needs,
+                                  PackBucket& bucket) const {
   const PackState& state = bucket.state;
   const bool share = needs.gpus > 0 && needs.gpus < Amount::kUnit;
   if (policy == PlacementPolicy::kSpread) {
@@ -115,9 +117,14 @@ PlacementRank Packing::RankIn(PlacementPolicy policy, uint32_t number, const Nee
   const int64_t left = share ? LeftOfFullest(state, needs.gpus) : 0;
   if (policy == PlacementPolicy::kBestFit) return {.second = left, .third = state.key.bits()};
   const int score = KnownScore(number, needs, bucket);
-  return {.first = kCostUnit * (100 - score) + kScarcity * state.kind->pressure_milli,
-          .second = left,
-          .third = state.key.bits()};
+  return {.first = kCostUnit * (100 - score), .second = left, .third = state.key.bits()};
+}
+
+PlacementRank Packing::RankIn(PlacementPolicy policy, uint32_t number, const Needs& needs,
+                              PackBucket& bucket) const {
+  PlacementRank rank = RankWithin(policy, number, needs, bucket);
+  rank.first += Pressure(policy, *bucket.state.kind);
+  return rank;
 }
 
 uint32_t Packing::NumberOf(const Needs& needs) const {
@@ -134,16 +141,16 @@ PlacementRank Packing::RankOf(PlacementPolicy policy, const Resources& needs,
                               const Node& node) const {
   FileChanged();
   Refresh();
-  const Needs of{.gpus = needs.gpus, .cpus = needs.cpus, .memory_bytes = needs.memory_bytes};
+  const Needs of = NeedsOf(needs);
   const uint32_t number = policy == PlacementPolicy::kPack ? NumberOf(of) : 0;
-  return RankIn(policy, number, of, *node.packed);
+  return RankIn(policy, number, of, *filed_[node.row]);
 }
 
 std::pair<int, int64_t> Packing::PartsOf(const Resources& needs, const Node& node) const {
   FileChanged();
   Refresh();
-  const Needs of{.gpus = needs.gpus, .cpus = needs.cpus, .memory_bytes = needs.memory_bytes};
-  return {KnownScore(NumberOf(of), of, *node.packed), node.kind->pressure_milli};
+  const Needs of = NeedsOf(needs);
+  return {KnownScore(NumberOf(of), of, *filed_[node.row]), node.kind->pressure_milli};
 }
 
 // --- Searching ---
@@ -154,9 +161,7 @@ PackTarget& Packing::TargetOf(const SchedulingClass& of, int choice) const {
   const Choice& wanted = of.spec.choices[static_cast<size_t>(choice)];
   if (target.needs < first_number_) {
     target.ranking = nullptr;
-    target.needs = NumberOf({.gpus = wanted.resources.gpus,
-                             .cpus = wanted.resources.cpus,
-                             .memory_bytes = wanted.resources.memory_bytes});
+    target.needs = NumberOf(NeedsOf(wanted.resources));
   }
   if (target.kinds_version != kinds_version_) {
     target.kinds_version = kinds_version_;
@@ -175,172 +180,200 @@ PackTarget& Packing::TargetOf(const SchedulingClass& of, int choice) const {
 
 Node* Packing::Best(PlacementPolicy policy, const SchedulingClass& of, int choice,
                     const MatchedRows& matched) const {
+  const Resources& needs = of.spec.choices[static_cast<size_t>(choice)].resources;
+  const Row best = BestRow(policy, of, choice, matched, [&](Row row) {
+    const Node* const node = rows_.node(row);
+    node->Prefetch();
+    return node->usable() && node->free.Fits(needs);
+  });
+  return best == kNoRow ? nullptr : rows_.node(best);
+}
+
+Node* Packing::Likely(PlacementPolicy policy, const SchedulingClass& of, int choice,
+                      const MatchedRows& matched) const {
+  const Row likely = BestRow(policy, of, choice, matched, [](Row) { return true; });
+  if (likely == kNoRow) return nullptr;
+  PrefetchLines(&filed_[likely], 1);
+  Node* const node = rows_.node(likely);
+  node->Prefetch();
+  return node;
+}
+
+template <typename Ok>
+Row Packing::BestRow(PlacementPolicy policy, const SchedulingClass& of, int choice,
+                     const MatchedRows& matched, Ok&& ok) const {
   FileChanged();
   Refresh();
-  const Resources& needs = of.spec.choices[static_cast<size_t>(choice)].resources;
+  const Needs needs = NeedsOf(of.spec.choices[static_cast<size_t>(choice)].resources);
   PackTarget& target = TargetOf(of, choice);
-  if (matched.listed()) return BestListed(policy, target.needs, needs, matched);
-  const Needs wanted{.gpus = needs.gpus, .cpus = needs.cpus, .memory_bytes = needs.memory_bytes};
-  PackRanking& ranking = RankingOf(policy, target);
-  if (KeepUp(ranking, target.needs, wanted)) return BestRanked(ranking, needs, matched);
+  if (matched.listed()) return BestListed(policy, target.needs, needs, matched.list(), ok);
+  return BestRanked(RankingOf(policy, target, needs), matched, ok);
+}
 
-  candidates_.clear();
-  const FreeKey first = needs.gpus > 0 ? FreeKey::FirstWithGpus(needs.gpus) : FreeKey();
-  for (PackKind* kind : target.kinds) {
-    const auto& walk = kind->buckets;
-    auto next = std::lower_bound(walk.begin(), walk.end(), first,
-                                 [](const auto& entry, FreeKey key) { return entry.first < key; });
-    size_t looked_at = 0;
-    for (; next != walk.end() && looked_at < kStatesMax; ++next) {
-      PackBucket& bucket = *next->second;
-      if (bucket.rows.empty()) continue;
-      if (!MayHold(bucket.state, needs.gpus, needs.cpus, needs.memory_bytes)) continue;
-      ++looked_at;
-      candidates_.push_back(
-          {.rank = RankIn(policy, target.needs, wanted, bucket), .bucket = &bucket});
+PackRanking& Packing::RankingOf(PlacementPolicy policy, PackTarget& target,
+                                const Needs& needs) const {
+  if (target.ranking == nullptr || target.ranking->policy != policy) {
+    if (rankings_.size() >= kRankingsMax || ranked_ > kRankedMax) {
+      KindsChanged();  // All look theirs up again.
+      target.kinds_version = kinds_version_;
     }
-  }
-  // The first few by looking for the least; where these hold no node that will do, in order.
-  constexpr size_t kFew = 4;
-  Node* best = nullptr;
-  PlacementRank rank;
-  for (size_t i = 0; i < candidates_.size(); ++i) {
-    if (i < kFew) {
-      std::iter_swap(candidates_.begin() + i,
-                     std::min_element(candidates_.begin() + i, candidates_.end()));
-    } else if (i == kFew) {
-      std::sort(candidates_.begin() + i, candidates_.end());
-    }
-    const PackRanking::Ranked& candidate = candidates_[i];
-    if (best != nullptr && !(candidate.rank == rank)) break;
-    Node* const found = LowestId(candidate.bucket->rows, matched, needs, best);
-    if (found == nullptr) continue;
-    best = found;
-    rank = candidate.rank;
-  }
-  return best;
-}
-
-PackRanking& Packing::RankingOf(PlacementPolicy policy, PackTarget& target) const {
-  if (target.ranking != nullptr && target.ranking->policy == policy) return *target.ranking;
-  if (rankings_.size() >= kRankingsMax) {
-    KindsChanged();  // All look theirs up again.
-    target.kinds_version = kinds_version_;
-  }
-  std::unique_ptr<PackRanking>& ranking =
-      rankings_[{.policy = policy, .needs = target.needs, .kinds = target.kinds}];
-  if (ranking == nullptr) {
-    ranking = std::make_unique<PackRanking>();
-    ranking->policy = policy;
-    ranking->kinds = target.kinds;
-  }
-  target.ranking = ranking.get();
-  return *ranking;
-}
-
-// False: there is none now.
-bool Packing::KeepUp(PackRanking& ranking, uint32_t number, const Needs& needs) const {
-  for (const PackKind* kind : ranking.kinds) {
-    if (kind->states > kStatesMax) return false;
-  }
-  if (ranking.made_at != ranks_version_) {
-    if (std::exchange(ranking.asked_at, ranks_version_) != ranks_version_) return false;
-    ranking.made_at = ranks_version_;
-    ranking.seen = new_states_.size();
-    ranking.ranked.clear();
-    for (const PackKind* kind : ranking.kinds) {
-      for (const auto& [key, bucket] : kind->buckets) Rank(ranking, *bucket, number, needs);
-    }
-    std::sort(ranking.ranked.begin(), ranking.ranked.end());
-    return true;
-  }
-  if (ranking.seen == new_states_.size()) return true;
-  const auto before = static_cast<std::ptrdiff_t>(ranking.ranked.size());
-  for (; ranking.seen < new_states_.size(); ++ranking.seen) {
-    PackBucket& bucket = *new_states_[ranking.seen];
-    const auto& kinds = ranking.kinds;
-    if (std::find(kinds.begin(), kinds.end(), bucket.state.kind) == kinds.end()) continue;
-    Rank(ranking, bucket, number, needs);
-  }
-  const auto begin = ranking.ranked.begin();
-  std::sort(begin + before, ranking.ranked.end());
-  std::inplace_merge(begin, begin + before, ranking.ranked.end());
-  return true;
-}
-
-void Packing::Rank(PackRanking& ranking, PackBucket& bucket, uint32_t number,
-                   const Needs& needs) const {
-  if (!MayHold(bucket.state, needs.gpus, needs.cpus, needs.memory_bytes)) return;
-  ranking.ranked.push_back(
-      {.rank = RankIn(ranking.policy, number, needs, bucket), .bucket = &bucket});
-}
-
-Node* Packing::BestRanked(const PackRanking& ranking, const Resources& needs,
-                          const MatchedRows& matched) const {
-  Node* best = nullptr;
-  PlacementRank rank;
-  for (const PackRanking::Ranked& candidate : ranking.ranked) {
-    if (best != nullptr && !(candidate.rank == rank)) break;
-    if (candidate.bucket->rows.empty()) continue;
-    Node* const found = LowestId(candidate.bucket->rows, matched, needs, best);
-    if (found == nullptr) continue;
-    best = found;
-    rank = candidate.rank;
-  }
-  return best;
-}
-
-Node* Packing::BestListed(PlacementPolicy policy, uint32_t number, const Resources& needs,
-                          const MatchedRows& matched) const {
-  const Needs wanted{.gpus = needs.gpus, .cpus = needs.cpus, .memory_bytes = needs.memory_bytes};
-  Node* best = nullptr;
-  PlacementRank best_rank;
-  for (const Row row : matched.list()) {
-    Node* const node = rows_.node(row);
-    if (!node->usable() || !node->free.Fits(needs)) continue;
-    const PlacementRank rank = RankIn(policy, number, wanted, *node->packed);
-    if (best != nullptr) {
-      if (best_rank < rank || (rank == best_rank && best->id < node->id)) continue;
-    }
-    best = node;
-    best_rank = rank;
-  }
-  return best;
-}
-
-// The node of the lowest id, below that of `best`, of what both have, that can be used; null: none.
-Node* Packing::LowestId(const RowSet& bucket, const MatchedRows& matched, const Resources& needs,
-                        Node* best) const {
-  const Node* const before = best;
-  const auto look = [&](Row row) {
-    if (best != nullptr && !(rows_.id(row) < best->id)) return false;
-    Node* const node = rows_.node(row);
-    if (!node->usable() || !node->free.Fits(needs)) return false;
-    best = node;
-    return true;
-  };
-  if (bucket.listed()) {
-    for (const Row row : bucket.list()) {
-      if (matched.Contains(row)) look(row);
-    }
-  } else {
-    const size_t summaries = std::min(bucket.summary().size(), matched.summary().size());
-    for (size_t i = 0; i < summaries; ++i) {
-      uint64_t both = bucket.summary()[i] & matched.summary()[i];
-      for (; both != 0; both &= both - 1) {
-        const size_t block = i * kBlock + static_cast<size_t>(LowestBit(both));
-        // While rows are ordered ids rise from block to block, and within each.
-        if (best != nullptr && rows_.ordered() && best->id < rows_.first_id(block)) {
-          return best == before ? nullptr : best;
-        }
-        uint64_t word = bucket.words()[block] & matched.word(block);
-        for (; word != 0; word &= word - 1) {
-          if (look(static_cast<Row>(block * kBlock + LowestBit(word))) && rows_.ordered()) break;
-        }
+    std::unique_ptr<PackRanking>& ranking =
+        rankings_[{.policy = policy, .needs = target.needs, .kinds = target.kinds}];
+    if (ranking == nullptr) {
+      ranking = std::make_unique<PackRanking>();
+      ranking->policy = policy;
+      ranking->kinds = target.kinds;
+      for (PackKind* kind : target.kinds) {
+        std::unique_ptr<PackList>& list = kind->lists[{policy, target.needs}];
+        if (list == nullptr) list = std::make_unique<PackList>();
+        ranking->lists.push_back(list.get());
       }
     }
+    target.ranking = ranking.get();
   }
-  return best == before ? nullptr : best;
+  PackRanking& ranking = *target.ranking;
+  if (ranking.lists_at == states_version_) return ranking;
+  ranking.lists_at = states_version_;
+  for (size_t i = 0; i < ranking.kinds.size(); ++i) {
+    KeepUp(policy, *ranking.kinds[i], *ranking.lists[i], target.needs, needs);
+  }
+  return ranking;
+}
+
+void Packing::KeepUp(PlacementPolicy policy, const PackKind& kind, PackList& list, uint32_t number,
+                     const Needs& needs) const {
+  const auto begin = [&] { return list.ranked.begin(); };
+  if (list.made_at != version_) {
+    list.made_at = version_;
+    list.seen = kind.new_states.size();
+    ranked_ -= list.ranked.size();
+    list.ranked.clear();
+    for (const auto& [key, bucket] : kind.buckets) Rank(policy, list, *bucket, number, needs);
+    std::sort(begin(), list.ranked.end());
+    return;
+  }
+  if (list.seen == kind.new_states.size()) return;
+  const auto before = static_cast<std::ptrdiff_t>(list.ranked.size());
+  for (; list.seen < kind.new_states.size(); ++list.seen) {
+    Rank(policy, list, *kind.new_states[list.seen], number, needs);
+  }
+  std::sort(begin() + before, list.ranked.end());
+  std::inplace_merge(begin(), begin() + before, list.ranked.end());
+}
+
+void Packing::Rank(PlacementPolicy policy, PackList& list, PackBucket& bucket, uint32_t number,
+                   const Needs& needs) const {
+  if (!MayHold(bucket.state, FreeKey::LeastFor(needs.gpus, needs.cpus, needs.memory_bytes))) return;
+  ++ranked_;
+  list.ranked.push_back({.rank = RankWithin(policy, number, needs, bucket), .bucket = &bucket});
+}
+
+template <typename Ok>
+Row Packing::BestRanked(PackRanking& ranking, const MatchedRows& matched, Ok&& ok) const {
+  if (ranking.lists.size() == 1) return BestOf(ranking.lists.front()->ranked, matched, ok);
+  if (ranking.merged_at != order_version_) {
+    if (std::exchange(ranking.asked_at, order_version_) != order_version_) {
+      return BestSideBySide(ranking, matched, ok);
+    }
+    ranking.merged_at = order_version_;
+    ranked_ -= ranking.merged.size();
+    ranking.merged.clear();
+    for (size_t i = 0; i < ranking.lists.size(); ++i) {
+      const int64_t pressure = Pressure(ranking.policy, *ranking.kinds[i]);
+      for (PackList::Ranked ranked : ranking.lists[i]->ranked) {
+        ranked.rank.first += pressure;
+        ranking.merged.push_back(ranked);
+      }
+    }
+    ranked_ += ranking.merged.size();
+    std::sort(ranking.merged.begin(), ranking.merged.end());
+  }
+  return BestOf(ranking.merged, matched, ok);
+}
+
+template <typename Ok>
+Row Packing::BestOf(const std::vector<PackList::Ranked>& ranked, const MatchedRows& matched,
+                    Ok&& ok) const {
+  LowestRow best;
+  const PlacementRank* rank = nullptr;
+  for (const PackList::Ranked& candidate : ranked) {
+    if (rank != nullptr && !(candidate.rank == *rank)) break;
+    if (candidate.bucket->rows.empty()) continue;
+    if (FindLowestId(rows_, candidate.bucket->rows, matched, best, ok)) rank = &candidate.rank;
+  }
+  return best.row;
+}
+
+template <typename Ok>
+Row Packing::BestSideBySide(const PackRanking& ranking, const MatchedRows& matched, Ok&& ok) const {
+  struct Walk {
+    const PackList::Ranked* at = nullptr;
+    const PackList::Ranked* end = nullptr;
+    int64_t pressure = 0;
+
+    bool SkipEmpty() {  // False: it is at its end.
+      while (at != end && at->bucket->rows.empty()) ++at;
+      return at != end;
+    }
+    PlacementRank rank() const {
+      PlacementRank rank = at->rank;
+      rank.first += pressure;
+      return rank;
+    }
+  };
+  absl::InlinedVector<Walk, 8> walks;
+  for (size_t i = 0; i < ranking.kinds.size(); ++i) {
+    const std::vector<PackList::Ranked>& ranked = ranking.lists[i]->ranked;
+    Walk walk{.at = ranked.data(),
+              .end = ranked.data() + ranked.size(),
+              .pressure = Pressure(ranking.policy, *ranking.kinds[i])};
+    if (walk.SkipEmpty()) walks.push_back(walk);
+  }
+  LowestRow best;
+  PlacementRank best_rank;
+  while (!walks.empty()) {
+    Walk* next = walks.data();
+    PlacementRank rank = next->rank();
+    for (Walk* other = next + 1; other != walks.data() + walks.size(); ++other) {
+      if (rank.first < other->at->rank.first + other->pressure) continue;
+      const PlacementRank theirs = other->rank();
+      if (!(theirs < rank)) continue;
+      next = other;
+      rank = theirs;
+    }
+    if (best.row != kNoRow && !(rank == best_rank)) break;
+    if (FindLowestId(rows_, next->at->bucket->rows, matched, best, ok)) best_rank = rank;
+    ++next->at;
+    if (next->SkipEmpty()) continue;
+    *next = walks.back();
+    walks.pop_back();
+  }
+  return best.row;
+}
+
+// By the states of the rows alone: only the best is looked at, and the next where it will not do.
+template <typename Ok>
+Row Packing::BestListed(PlacementPolicy policy, uint32_t number, const Needs& needs,
+                        const std::vector<Row>& list, Ok&& ok) const {
+  left_out_.clear();
+  const FreeKey::Least least = FreeKey::LeastFor(needs.gpus, needs.cpus, needs.memory_bytes);
+  while (true) {
+    LowestRow best;
+    PlacementRank best_rank;
+    for (const Row row : list) {
+      PackBucket& bucket = *filed_[row];
+      if (!MayHold(bucket.state, least)) continue;
+      if (std::find(left_out_.begin(), left_out_.end(), row) != left_out_.end()) continue;
+      const PlacementRank rank = RankIn(policy, number, needs, bucket);
+      if (best.row != kNoRow) {
+        if (best_rank < rank || (rank == best_rank && best.id < rows_.id(row))) continue;
+      }
+      best = {.row = row, .id = rows_.id(row)};
+      best_rank = rank;
+    }
+    if (best.row == kNoRow || ok(best.row)) return best.row;
+    left_out_.push_back(best.row);
+  }
 }
 
 }  // namespace muster::sched

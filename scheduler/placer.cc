@@ -47,30 +47,40 @@ int64_t FillFrom(const SchedulingClass& of, int start, int open, const Node& nod
 }
 
 // Whether no node could hold the choice when it was looked for, and none that could has come since.
-bool HasNoRoom(const SchedulingClass& of, int choice, const SelectorIndex& index) {
+// `risen` once all is filed.
+bool HasNoRoom(const SchedulingClass& of, int choice, const SelectorIndex& index,
+               const RisenRows& risen) {
   SchedulingClass::NoRoom& no_room = of.no_room[choice];
   if (no_room.version != index.version()) return false;
-  const CapacityIndex& capacity = index.capacity();
-  capacity.FileChanged();
-  if (capacity.MayHaveRisen(no_room.risen, index.matched(of.selectors[choice]),
-                            of.spec.choices[choice].resources)) {
+  if (risen.Any(no_room.risen, index.matched(of.selectors[choice]),
+                of.spec.choices[choice].resources)) {
     no_room = {};
     return false;
   }
-  no_room.risen = capacity.risen();
+  no_room.risen = risen.count();
   return true;
+}
+
+// The rows that have risen as the policy files them.
+const RisenRows& FileFor(PlacementPolicy policy, const CapacityIndex& capacity) {
+  if (policy == PlacementPolicy::kBestFit) {
+    capacity.FileChanged();
+    return capacity.risen();
+  }
+  capacity.packing().FileChanged();
+  return capacity.packing().risen();
 }
 
 }  // namespace
 
 std::optional<Room> FindRoom(const SchedulingClass& of, int open, const SelectorIndex& index,
                              int first) {
+  const CapacityIndex& capacity = index.capacity();
   for (int i = first; i < open; ++i) {
-    if (HasNoRoom(of, i, index)) continue;
     const Resources& needs = of.spec.choices[i].resources;
-    const CapacityIndex& capacity = index.capacity();
-    const MatchedRows& matched = index.matched(of.selectors[i]);
     const PlacementPolicy policy = capacity.packing().PolicyOf(of, needs);
+    if (HasNoRoom(of, i, index, FileFor(policy, capacity))) continue;
+    const MatchedRows& matched = index.matched(of.selectors[i]);
     Node* const best = policy == PlacementPolicy::kBestFit
                            ? capacity.BestFit(matched, needs)
                            : capacity.packing().Best(policy, of, i, matched);
@@ -96,15 +106,16 @@ std::optional<Room> FindRoom(const SchedulingClass& of, int open, std::span<Node
 std::optional<Room> LikelyRoom(const SchedulingClass& of, int open, const SelectorIndex& index) {
   const CapacityIndex& capacity = index.capacity();
   for (int i = 0; i < open; ++i) {
-    if (HasNoRoom(of, i, index)) continue;
-    // The others look at what is known of states, which needs no memory of nodes.
-    const PlacementPolicy policy =
-        index.capacity().packing().PolicyOf(of, of.spec.choices[i].resources);
-    if (policy != PlacementPolicy::kBestFit) return std::nullopt;
-    Node* const likely =
-        capacity.Likely(index.matched(of.selectors[i]), of.spec.choices[i].resources);
+    const Resources& needs = of.spec.choices[i].resources;
+    const PlacementPolicy policy = capacity.packing().PolicyOf(of, needs);
+    const RisenRows& risen = FileFor(policy, capacity);
+    if (HasNoRoom(of, i, index, risen)) continue;
+    const MatchedRows& matched = index.matched(of.selectors[i]);
+    Node* const likely = policy == PlacementPolicy::kBestFit
+                             ? capacity.Likely(matched, needs)
+                             : capacity.packing().Likely(policy, of, i, matched);
     if (likely != nullptr) return Room{.node = likely, .choice = i};
-    of.no_room[i] = {.version = index.version(), .risen = capacity.risen()};
+    of.no_room[i] = {.version = index.version(), .risen = risen.count()};
   }
   return std::nullopt;
 }

@@ -25,7 +25,7 @@ std::optional<Room> FindRoom(const SchedulingClass& of, int open, std::span<Node
                              int first = 0);
 
 // What FindRoom() among all nodes finds, if HasRoom(): the node is on its way from memory while its
-// finder does something else.
+// finder does something else. nullopt: FindRoom() finds nothing.
 std::optional<Room> LikelyRoom(const SchedulingClass& of, int open, const SelectorIndex& index);
 inline bool HasRoom(const SchedulingClass& of, const Room& room) {
   return room.node->usable() && room.node->free.Fits(of.spec.choices[room.choice].resources);

@@ -90,7 +90,7 @@ class MatchedRows {
   size_t bytes() const;
 
  private:
-  static constexpr size_t kListMax = 32;
+  static constexpr size_t kListMax = 96;
   static constexpr size_t kDenseFactor = 4;  // One block in so many has a member: all get a word.
   size_t Place(size_t block) const {         // In words_, where it is not dense.
     const uint64_t before = summary_[block / kBlock] & ((uint64_t{1} << (block % kBlock)) - 1);

@@ -18,8 +18,8 @@ void Scheduler::Impl::Step(const Event& event, std::vector<Action>& actions) {
   const bool was_in_grace = InGrace();
   now_ = std::max(now_, event.at);
   if (was_in_grace && !InGrace()) look_at_all_ = true;
-  OpenDueChoices();
-  GiveUpAdoptions();
+  if (!timers_.empty()) OpenDueChoices();
+  if (!adoptions_.empty()) GiveUpAdoptions();
   Settle();
   std::visit([this](const auto& what) { On(what); }, event.what);
   Settle();
@@ -216,7 +216,11 @@ void Scheduler::Impl::On(const Requested& event) {
     }
   }
   Request& request = Add(event.request, event.spec, of);
-  cluster_.packing().demand().Count(request.of->demand);
+  Demand& demand = cluster_.packing().demand();
+  const uint64_t demand_version = demand.version();
+  demand.Count(request.of->demand);
+  const bool looked =
+      known_and_first && demand.version() == demand_version;  // Else other work is typical now.
   if (event.spec->is_group() && event.placed_shape >= 0 &&
       event.placed_shape < static_cast<int>(event.spec->shapes.size())) {
     request.shape = event.placed_shape;
@@ -227,7 +231,7 @@ void Scheduler::Impl::On(const Requested& event) {
   if (event.instead_of != RequestId{} && PlaceKept(request, event.instead_of)) return;
   if (known_and_first || (of == nullptr && IsFirstOf(*request.of))) {
     request.open = request.of->open_at_first();
-    if (!room || !HasRoom(*request.of, *room)) {
+    if (!looked || (room && !HasRoom(*request.of, *room))) {
       room = FindRoom(*request.of, request.open, cluster_.index());
     }
     if (room) return PlaceFound(request, *room);
