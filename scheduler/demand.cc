@@ -235,12 +235,18 @@ int64_t TypicalShapes::Waste(const Set& kind, int64_t cpus, int64_t memory_bytes
   }
   int64_t free = whole * Amount::kUnit;
   int64_t too_little = 0;
+  uint16_t last = 0;
+  int64_t weight = 0;  // Of what has no room on a device with so much left.
   for (const uint16_t share : left) {
     free += share;
-    const Set& fit = by_share_.At(share);
-    Set not_there;
-    for (size_t i = 0; i < room.size(); ++i) not_there[i] = room[i] & ~fit[i];
-    too_little += share * WeightOf(not_there);
+    if (share != last) {
+      last = share;
+      const Set& fit = by_share_.At(share);
+      Set not_there;
+      for (size_t i = 0; i < room.size(); ++i) not_there[i] = room[i] & ~fit[i];
+      weight = WeightOf(not_there);
+    }
+    too_little += share * weight;
   }
   return free * (all_ - WeightOf(room)) + too_little;
 }

@@ -37,12 +37,11 @@ GpuShares Devices::Take(int64_t gpus, DeviceOrder order) {
   }
   const size_t wanted = static_cast<size_t>(gpus / Amount::kUnit);
   MUSTER_CHECK(static_cast<size_t>(empty_) >= wanted);
-  shares.resize(wanted, GpuShare{.device = 0, .amount = Amount::kUnit});
-  int device = 0;
-  for (GpuShare& share : shares) {
-    while (free_[device] != Amount::kUnit) ++device;
-    share.device = device;
-    free_[device] = 0;
+  uint16_t* const free = free_.data();
+  for (int device = 0; shares.size() < wanted; ++device) {
+    if (free[device] != Amount::kUnit) continue;
+    shares.push_back({.device = device, .amount = Amount::kUnit});
+    free[device] = 0;
   }
   empty_ -= static_cast<int>(wanted);
   free_total_ -= gpus;

@@ -31,6 +31,8 @@ inline uint64_t NonZeroOfBoth(const uint64_t* a, const uint64_t* b) {
   return blocks;
 }
 
+inline constexpr int kMissedMax = 3;
+
 // Lowers `best` to the row of the lowest id, below that of `best`, that both have and for which
 // ok(row). Where rows are ordered it looks no further than it must. False: there was none lower.
 template <typename Ok>
@@ -60,17 +62,18 @@ bool FindLowestId(const NodeRows& rows, const RowSet& bucket, const MatchedRows&
   const size_t summaries = std::min(bucket.summary().size(), matched.summary().size());
   for (size_t i = 0; i < summaries; ++i) {
     uint64_t both = bucket.summary()[i] & matched.summary()[i];
-    if (both == 0) continue;
     const size_t first = i * kBlock;
-    if (matched.dense() && bucket.words().size() >= first + kBlock &&
-        matched.words().size() >= first + kBlock) {
-      both = NonZeroOfBoth(bucket.words().data() + first, matched.words().data() + first);
-    }
-    for (; both != 0; both &= both - 1) {
+    for (int missed = 0; both != 0; both &= both - 1) {
       const size_t block = first + LowestBit(both);
       // Ids rise from block to block, and within each.
       if (ordered && best.row != kNoRow && best.id < rows.first_id(block)) return found;
       uint64_t word = bucket.words()[block] & matched.word(block);
+      // After a few in vain all the others at once.
+      if (word == 0 && ++missed == kMissedMax && matched.dense() &&
+          bucket.words().size() >= first + kBlock && matched.words().size() >= first + kBlock) {
+        both &= NonZeroOfBoth(bucket.words().data() + first, matched.words().data() + first) |
+                uint64_t{1} << LowestBit(both);
+      }
       for (; word != 0; word &= word - 1) {
         if (look(static_cast<Row>(block * kBlock + LowestBit(word))) && ordered) break;
       }

@@ -37,7 +37,7 @@ GpuShares Capacity::Take(const Resources& needs, DeviceOrder order) {
 void Capacity::Give(const Resources& needs, const GpuShares& devices) {
   cpus_ += needs.cpus;
   memory_bytes_ += needs.memory_bytes;
-  for (const auto& [name, amount] : needs.custom) custom_[name] += amount;
+  if (!needs.custom.empty()) ChangeCustom(needs, +1);
   devices_.Give(devices);
   watch_.Changed();
 }
@@ -62,10 +62,14 @@ bool Capacity::FitsCustom(const Resources& needs) const {
   return true;
 }
 
+void Capacity::ChangeCustom(const Resources& needs, int64_t sign) {
+  for (const auto& [name, amount] : needs.custom) custom_[name] += sign * amount;
+}
+
 void Capacity::TakeWithoutDevices(const Resources& needs) {
   cpus_ -= needs.cpus;
   memory_bytes_ -= needs.memory_bytes;
-  for (const auto& [name, amount] : needs.custom) custom_[name] -= amount;
+  if (!needs.custom.empty()) ChangeCustom(needs, -1);
   watch_.Changed();
 }
 

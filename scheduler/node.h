@@ -100,6 +100,7 @@ class Capacity {
     return needs.memory_bytes <= memory_bytes_ && (needs.custom.empty() || FitsCustom(needs));
   }
   bool FitsCustom(const Resources& needs) const;
+  void ChangeCustom(const Resources& needs, int64_t sign);
   void TakeWithoutDevices(const Resources& needs);
 
   int64_t cpus_;

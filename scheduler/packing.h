@@ -86,8 +86,8 @@ struct PackState {
 };
 
 struct PackBucket {
-  PackState state{};
   RowSet rows{};  // Empty for a while after the last has gone: it may come back soon.
+  PackState state{};
   int64_t waste = 0;
   uint64_t waste_version = 0;  // Of the typical shapes, when it was summed up.
   // The last scores: number of the needs, and version and score.
@@ -248,8 +248,6 @@ class Packing {
   PackRanking& RankingOf(PlacementPolicy policy, PackTarget& target, const Needs& needs) const;
   void KeepUp(PlacementPolicy policy, const PackKind& kind, PackList& list, uint32_t number,
               const Needs& needs) const;
-  void Rank(PlacementPolicy policy, PackList& list, PackBucket& bucket, uint32_t number,
-            const Needs& needs) const;
   template <typename Ok>
   Row BestRanked(PackRanking& ranking, const MatchedRows& matched, Ok&& ok) const;
   template <typename Ok>

@@ -242,30 +242,26 @@ PackRanking& Packing::RankingOf(PlacementPolicy policy, PackTarget& target,
 
 void Packing::KeepUp(PlacementPolicy policy, const PackKind& kind, PackList& list, uint32_t number,
                      const Needs& needs) const {
-  const auto begin = [&] { return list.ranked.begin(); };
+  auto& ranked = list.ranked;
+  const FreeKey::Least least = FreeKey::LeastFor(needs.gpus, needs.cpus, needs.memory_bytes);
+  const auto rank = [&](PackBucket& bucket) {
+    if (!MayHold(bucket.state, least)) return;
+    ranked.push_back({.rank = RankWithin(policy, number, needs, bucket), .bucket = &bucket});
+  };
+  const size_t before = ranked.size();
   if (list.made_at != version_) {
     list.made_at = version_;
     list.seen = kind.new_states.size();
-    ranked_ -= list.ranked.size();
-    list.ranked.clear();
-    for (const auto& [key, bucket] : kind.buckets) Rank(policy, list, *bucket, number, needs);
-    std::sort(begin(), list.ranked.end());
-    return;
+    ranked.clear();
+    for (const auto& [key, bucket] : kind.buckets) rank(*bucket);
+    std::sort(ranked.begin(), ranked.end());
+  } else if (list.seen < kind.new_states.size()) {
+    for (; list.seen < kind.new_states.size(); ++list.seen) rank(*kind.new_states[list.seen]);
+    const auto middle = ranked.begin() + static_cast<std::ptrdiff_t>(before);
+    std::sort(middle, ranked.end());
+    std::inplace_merge(ranked.begin(), middle, ranked.end());
   }
-  if (list.seen == kind.new_states.size()) return;
-  const auto before = static_cast<std::ptrdiff_t>(list.ranked.size());
-  for (; list.seen < kind.new_states.size(); ++list.seen) {
-    Rank(policy, list, *kind.new_states[list.seen], number, needs);
-  }
-  std::sort(begin() + before, list.ranked.end());
-  std::inplace_merge(begin(), begin() + before, list.ranked.end());
-}
-
-void Packing::Rank(PlacementPolicy policy, PackList& list, PackBucket& bucket, uint32_t number,
-                   const Needs& needs) const {
-  if (!MayHold(bucket.state, FreeKey::LeastFor(needs.gpus, needs.cpus, needs.memory_bytes))) return;
-  ++ranked_;
-  list.ranked.push_back({.rank = RankWithin(policy, number, needs, bucket), .bucket = &bucket});
+  ranked_ += ranked.size() - before;
 }
 
 template <typename Ok>

@@ -32,7 +32,7 @@ class RisenRows {
   // Whether a row of `matched` is among those noted since then that may hold `needs`. True also
   // where they are too many to look at.
   bool Any(uint64_t since, const MatchedRows& matched, const Resources& needs) const {
-    if (since < forgotten_ || count() - since > kLookedAt) return true;
+    if (since < forgotten_ || count() - since > LookedAt(matched)) return true;
     const FreeKey::Least least = FreeKey::LeastFor(needs);
     for (size_t i = since - forgotten_; i < risen_.size(); ++i) {
       if (risen_[i].key.MayHold(least) && matched.Contains(risen_[i].row)) return true;
@@ -42,7 +42,10 @@ class RisenRows {
 
  private:
   static constexpr size_t kKept = 4096;
-  static constexpr size_t kLookedAt = 128;  // More cost about as much as a search.
+  // More cost about as much as a search, which costs the less the fewer blocks there are.
+  static size_t LookedAt(const MatchedRows& matched) {
+    return matched.listed() ? 64 : 16 + 4 * matched.summary().size();
+  }
   struct Risen {
     Row row = 0;
     FreeKey key;

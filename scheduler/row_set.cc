@@ -8,7 +8,7 @@ namespace muster::sched {
 
 bool RowSet::Contains(Row row) const {
   if (listed()) return std::binary_search(list_.begin(), list_.end(), row);
-  return HasBit(bits_->words, row);
+  return HasBit(words_, row);
 }
 
 void RowSet::Add(Row row) {
@@ -16,15 +16,19 @@ void RowSet::Add(Row row) {
   const bool far = row / kBlock >= kFewBlocks;
   if (listed() && (size_ > kListMax || (size_ == 1 && !far))) {
     Spread();
-  } else if (!listed() && far && size_ <= kListMax && bits_->words.size() <= kFewBlocks) {
+  } else if (!listed() && far && size_ <= kListMax && words_.size() <= kFewBlocks) {
     Gather();
   }
   if (listed()) {
     AddToList(row);
     return;
   }
-  SetBit(bits_->words, row);
-  SetBit(bits_->summary, row / kBlock);
+  SetBits(row);
+}
+
+void RowSet::SetBits(Row row) {
+  SetBit(words_, row);
+  SetBit(summary_, row / kBlock);
 }
 
 void RowSet::AddToList(Row row) {
@@ -46,39 +50,38 @@ void RowSet::Remove(Row row) {
     return;
   }
   const size_t block = row / kBlock;
-  uint64_t& word = bits_->words[block];
+  uint64_t& word = words_[block];
   word &= ~(uint64_t{1} << (row % kBlock));
-  if (word == 0) bits_->summary[block / kBlock] &= ~(uint64_t{1} << (block % kBlock));
+  if (word == 0) summary_[block / kBlock] &= ~(uint64_t{1} << (block % kBlock));
 }
 
 void RowSet::Spread() {
-  bits_ = std::make_unique<Bits>();
-  for (const Row row : list_) {
-    SetBit(bits_->words, row);
-    SetBit(bits_->summary, row / kBlock);
-  }
+  listed_ = false;
+  for (const Row row : list_) SetBits(row);
   list_ = {};
 }
 
 void RowSet::Gather() {
-  for (size_t block = 0; block < bits_->words.size(); ++block) {
-    for (uint64_t word = bits_->words[block]; word != 0; word &= word - 1) {
+  for (size_t block = 0; block < words_.size(); ++block) {
+    for (uint64_t word = words_[block]; word != 0; word &= word - 1) {
       list_.push_back(static_cast<Row>(block * kBlock + LowestBit(word)));
     }
   }
-  bits_.reset();
+  listed_ = true;
+  words_ = {};
+  summary_ = {};
 }
 
 void RowSet::AddTo(Words& words) const {
   for (const Row row : list_) SetBit(words, row);
   if (listed()) return;
-  for (size_t i = 0; i < bits_->words.size(); ++i) words[i] |= bits_->words[i];
+  for (size_t i = 0; i < words_.size(); ++i) words[i] |= words_[i];
 }
 
 void RowSet::RemoveFrom(Words& words) const {
   for (const Row row : list_) words[row / kBlock] &= ~(uint64_t{1} << (row % kBlock));
   if (listed()) return;
-  for (size_t i = 0; i < bits_->words.size(); ++i) words[i] &= ~bits_->words[i];
+  for (size_t i = 0; i < words_.size(); ++i) words[i] &= ~words_[i];
 }
 
 void MatchedRows::Build(const Words& words) {

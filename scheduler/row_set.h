@@ -9,7 +9,6 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <vector>
 
 namespace muster::sched {
@@ -48,27 +47,27 @@ class RowSet {
   void Remove(Row row);  // REQUIRES: there.
 
   // A list where the set is small and spread over many blocks, else bits.
-  bool listed() const { return bits_ == nullptr; }
-  const std::vector<Row>& list() const { return list_; }   // In order.
-  const Words& words() const { return bits_->words; }      // By block.
-  const Words& summary() const { return bits_->summary; }  // A bit for each block that is not 0.
+  bool listed() const { return listed_; }
+  const std::vector<Row>& list() const { return list_; }  // In order.
+  const Words& words() const { return words_; }           // By block.
+  const Words& summary() const { return summary_; }       // A bit for each block that is not 0.
 
   void AddTo(Words& words) const;       // REQUIRES: large enough.
   void RemoveFrom(Words& words) const;  // REQUIRES: large enough.
 
  private:
   static constexpr size_t kListMax = 32;
-  struct Bits {
-    Words words;
-    Words summary;
-  };
   void AddToList(Row row);
+  void SetBits(Row row);
   void Spread();  // From a list to bits.
   void Gather();  // From bits to a list.
 
+  // Here rather than behind a pointer: a search reads the bits of many sets, each once.
   size_t size_ = 0;
+  Words words_;
+  Words summary_;
   std::vector<Row> list_;
-  std::unique_ptr<Bits> bits_;
+  bool listed_ = true;
 };
 
 class MatchedRows {

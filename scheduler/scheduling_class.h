@@ -52,18 +52,18 @@ struct Request {
   absl::Time since{};              // When it came.
 
   uint64_t arrival = 0;
-  absl::Time opened_at{};                          // When the last of the open choices opened.
-  int open = 1;                                    // Choices 0 to open - 1 are open.
-  bool queued = false;                             // In its class.
-  absl::Time avoids_until = absl::InfinitePast();  // Of spec.avoid.
-  absl::Duration waited{};                         // Granted: how long it had waited.
-  std::optional<absl::Time> adopt_by{};  // Asked for again, and some of its bundles are missing.
+  absl::Time opened_at{};  // When the last of the open choices opened.
+  int open = 1;            // Choices 0 to open - 1 are open.
+  bool queued = false;     // In its class.
   // Of a placement group, or a request with a strategy:
-  int shape = 0;  // Granted: by which shape and level.
-  int level = 0;
   bool broken = false;   // It waits for its lost bundles to be placed anew, and holds the others.
   bool closing = false;  // It is over, or to be placed anew, once its closing bundles are free.
   bool removed = false;  // Closing: it is over.
+  absl::Time avoids_until = absl::InfinitePast();  // Of spec.avoid.
+  absl::Duration waited{};                         // Granted: how long it had waited.
+  std::optional<absl::Time> adopt_by{};  // Asked for again, and some of its bundles are missing.
+  int shape = 0;                         // Granted, of these: by which shape and level.
+  int level = 0;
 
   // As new, for another request.
   void Reset() {
