@@ -19,10 +19,12 @@
 //
 // Cost of a search: for the best few states the blocks that state and selector have in common. All
 // who need as much of a kind share one list of its states in order of rank, kept up with each state
-// that is new and made again once the typical shapes have changed. Pressure is the same for all
-// states of a kind, so a search walks the lists of the accepted kinds side by side, each with its
-// kind's pressure; who is asked for a second time before anything has changed has them merged. A
-// change of what is free: a look-up, at the end of the step.
+// that is new and made again when it is asked for a second time since the typical shapes changed:
+// the first search looks at all states of its kinds that may have room. Pressure is the same for
+// all states of a kind, so a search walks the lists of the accepted kinds side by side, each with
+// its kind's pressure; who is asked for a second time before anything has changed has them merged.
+// A change of what is free: a look-up, at the end of the step.
+//
 // Thread-safety: none; searches file what has changed.
 // Source: score as in Weng et al., "Beware of Fragmentation" (USENIX ATC'23), with another slope.
 #pragma once
@@ -130,6 +132,7 @@ struct PackRanking {
   PlacementPolicy policy{};
   std::vector<PackKind*> kinds{};
   std::vector<PackList*> lists{};  // Of these kinds.
+  uint64_t scored_at = 0;          // Version of the scores, when it was last asked for.
   uint64_t lists_at = 0;           // Version of the states, when all lists were kept up.
   uint64_t asked_at = 0;           // Version of the order, when it was last asked for.
   uint64_t merged_at = 0;          // And when these were merged, with pressure:
@@ -245,9 +248,13 @@ class Packing {
   }
   PlacementRank RankIn(PlacementPolicy policy, uint32_t number, const Needs& needs,
                        PackBucket& bucket) const;
-  PackRanking& RankingOf(PlacementPolicy policy, PackTarget& target, const Needs& needs) const;
+  PackRanking& RankingOf(PlacementPolicy policy, PackTarget& target) const;
+  bool KeepUp(PackRanking& ranking, uint32_t number, const Needs& needs) const;
   void KeepUp(PlacementPolicy policy, const PackKind& kind, PackList& list, uint32_t number,
               const Needs& needs) const;
+  template <typename Ok>
+  Row BestUnranked(PackRanking& ranking, uint32_t number, const Needs& needs,
+                   const MatchedRows& matched, Ok&& ok) const;
   template <typename Ok>
   Row BestRanked(PackRanking& ranking, const MatchedRows& matched, Ok&& ok) const;
   template <typename Ok>

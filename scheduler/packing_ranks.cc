@@ -207,11 +207,13 @@ Row Packing::BestRow(PlacementPolicy policy, const SchedulingClass& of, int choi
   const Needs needs = NeedsOf(of.spec.choices[static_cast<size_t>(choice)].resources);
   PackTarget& target = TargetOf(of, choice);
   if (matched.listed()) return BestListed(policy, target.needs, needs, matched.list(), ok);
-  return BestRanked(RankingOf(policy, target, needs), matched, ok);
+  PackRanking& ranking = RankingOf(policy, target);
+  return KeepUp(ranking, target.needs, needs)
+             ? BestRanked(ranking, matched, ok)
+             : BestUnranked(ranking, target.needs, needs, matched, ok);
 }
 
-PackRanking& Packing::RankingOf(PlacementPolicy policy, PackTarget& target,
-                                const Needs& needs) const {
+PackRanking& Packing::RankingOf(PlacementPolicy policy, PackTarget& target) const {
   if (target.ranking == nullptr || target.ranking->policy != policy) {
     if (rankings_.size() >= kRankingsMax || ranked_ > kRankedMax) {
       KindsChanged();  // All look theirs up again.
@@ -231,13 +233,21 @@ PackRanking& Packing::RankingOf(PlacementPolicy policy, PackTarget& target,
     }
     target.ranking = ranking.get();
   }
-  PackRanking& ranking = *target.ranking;
-  if (ranking.lists_at == states_version_) return ranking;
+  return *target.ranking;
+}
+
+// False: its lists are not made for one search.
+bool Packing::KeepUp(PackRanking& ranking, uint32_t number, const Needs& needs) const {
+  if (ranking.lists_at == states_version_) return true;
+  if (std::exchange(ranking.scored_at, version_) != version_) {
+    const auto is_new = [&](const PackList* list) { return list->made_at == version_; };
+    if (!std::all_of(ranking.lists.begin(), ranking.lists.end(), is_new)) return false;
+  }
   ranking.lists_at = states_version_;
   for (size_t i = 0; i < ranking.kinds.size(); ++i) {
-    KeepUp(policy, *ranking.kinds[i], *ranking.lists[i], target.needs, needs);
+    KeepUp(ranking.policy, *ranking.kinds[i], *ranking.lists[i], number, needs);
   }
-  return ranking;
+  return true;
 }
 
 void Packing::KeepUp(PlacementPolicy policy, const PackKind& kind, PackList& list, uint32_t number,
@@ -262,6 +272,45 @@ void Packing::KeepUp(PlacementPolicy policy, const PackKind& kind, PackList& lis
     std::inplace_merge(ranked.begin(), middle, ranked.end());
   }
   ranked_ += ranked.size() - before;
+}
+
+template <typename Ok>
+Row Packing::BestUnranked(PackRanking& ranking, uint32_t number, const Needs& needs,
+                          const MatchedRows& matched, Ok&& ok) const {
+  std::vector<PackList::Ranked>& candidates = ranking.merged;  // Which is made anew.
+  ranking.merged_at = 0;
+  ranked_ -= candidates.size();
+  candidates.clear();
+  const FreeKey::Least least = FreeKey::LeastFor(needs.gpus, needs.cpus, needs.memory_bytes);
+  const FreeKey first = needs.gpus > 0 ? FreeKey::FirstWithGpus(needs.gpus) : FreeKey();
+  for (const PackKind* kind : ranking.kinds) {
+    const auto& walk = kind->buckets;
+    auto next = std::lower_bound(walk.begin(), walk.end(), first,
+                                 [](const auto& entry, FreeKey key) { return entry.first < key; });
+    for (; next != walk.end(); ++next) {
+      PackBucket& bucket = *next->second;
+      if (bucket.rows.empty() || !MayHold(bucket.state, least)) continue;
+      candidates.push_back(
+          {.rank = RankIn(ranking.policy, number, needs, bucket), .bucket = &bucket});
+    }
+  }
+  ranked_ += candidates.size();
+  // The first few by looking for the least; where these hold no node that will do, in order.
+  constexpr size_t kFew = 4;
+  LowestRow best;
+  PlacementRank best_rank;
+  for (size_t i = 0; i < candidates.size(); ++i) {
+    const auto from = candidates.begin() + static_cast<std::ptrdiff_t>(i);
+    if (i < kFew) {
+      std::iter_swap(from, std::min_element(from, candidates.end()));
+    } else if (i == kFew) {
+      std::sort(from, candidates.end());
+    }
+    const PackList::Ranked& candidate = candidates[i];
+    if (best.row != kNoRow && !(candidate.rank == best_rank)) break;
+    if (FindLowestId(rows_, candidate.bucket->rows, matched, best, ok)) best_rank = candidate.rank;
+  }
+  return best.row;
 }
 
 template <typename Ok>
