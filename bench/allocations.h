@@ -10,7 +10,9 @@
 
 namespace muster::bench {
 
-inline int64_t allocated_bytes = 0;  // As the allocator counts them, its rounding included.
+// As the allocator counts them, its rounding included; but what is aligned as it was asked for:
+// what the allocator keeps beside a large page depends on where the heap happens to begin.
+inline int64_t allocated_bytes = 0;
 inline int64_t allocations = 0;
 
 }  // namespace muster::bench
@@ -26,7 +28,7 @@ void* operator new(size_t size, std::align_val_t alignment) {
   const size_t unit = static_cast<size_t>(alignment);
   void* const memory = std::aligned_alloc(unit, (size + unit - 1) / unit * unit);
   if (memory == nullptr) std::abort();
-  muster::bench::allocated_bytes += static_cast<int64_t>(malloc_usable_size(memory)) + 8;
+  muster::bench::allocated_bytes += static_cast<int64_t>(size) + 8;
   ++muster::bench::allocations;
   return memory;
 }
@@ -38,6 +40,10 @@ void operator delete(void* memory) noexcept {
 }
 void operator delete[](void* memory) noexcept { operator delete(memory); }
 void operator delete(void* memory, size_t) noexcept { operator delete(memory); }
+void operator delete(void* memory, size_t size, std::align_val_t) noexcept {
+  if (memory == nullptr) return;
+  muster::bench::allocated_bytes -= static_cast<int64_t>(size) + 8;
+  std::free(memory);
+}
 void operator delete(void* memory, std::align_val_t) noexcept { operator delete(memory); }
-void operator delete(void* memory, size_t, std::align_val_t) noexcept { operator delete(memory); }
 void operator delete[](void* memory, size_t) noexcept { operator delete(memory); }

@@ -189,10 +189,10 @@ class SlowPacking {
     }
     int64_t apart = 0;
     for (const auto& [key, shape] : shapes_) {
-      const auto part = [&](int64_t count, double all) {
-        return all == 0 ? 0
-                        : static_cast<int64_t>(std::floor(
-                              static_cast<double>(count * WeightOfOne(key)) * 1e6 / all));
+      const int64_t weight = WeightOfOne(key);
+      const auto part = [weight](int64_t count, double all) {
+        const double parts = static_cast<double>(count * weight) * 1e6;
+        return all == 0 ? 0 : static_cast<int64_t>(std::floor(parts / all));
       };
       apart += std::abs(part(shape.count, now) - part(shape.typical_count, then));
       if (shape.typical_count == 0) continue;

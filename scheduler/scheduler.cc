@@ -473,22 +473,22 @@ void Scheduler::Impl::Adopt(const HeldLease& held, Node& node) {
   }
   if (inside < 0) Charge(*request, bundle, +1);
   AwaitReturn(*request);
-  if (request->adopt_by && !request->Has(Bundle::State::kMissing)) {
+  if (request->awaits_missing() && !request->Has(Bundle::State::kMissing)) {
     StopWaitingForMissing(*request);
     if (!request->Has(Bundle::State::kEnded)) Granted(*request);
   }
 }
 
 void Scheduler::Impl::WaitForMissing(Request& request) {
-  if (request.adopt_by) return;
+  if (request.awaits_missing()) return;
   request.adopt_by = now_ + config_.adoption_timeout;
-  adoptions_.emplace(*request.adopt_by, request.id);
+  adoptions_.emplace(request.adopt_by, request.id);
 }
 
 void Scheduler::Impl::StopWaitingForMissing(Request& request) {
-  if (!request.adopt_by) return;
-  adoptions_.erase({*request.adopt_by, request.id});
-  request.adopt_by.reset();
+  if (!request.awaits_missing()) return;
+  adoptions_.erase({request.adopt_by, request.id});
+  request.adopt_by = absl::InfinitePast();
 }
 
 // --- The interface ---

@@ -38,20 +38,21 @@ SnapshotBundle BundleOf(const Bundle& bundle) {
 }
 
 SnapshotRequest RequestOf(const Request& request) {
-  SnapshotRequest to{.request = request.id,
-                     .of = request.of->id,
-                     .arrival = request.arrival,
-                     .since = request.since,
-                     .opened_at = request.opened_at,
-                     .open = request.open,
-                     .waited = request.waited,
-                     .avoids_until = request.avoids_until,
-                     .adopt_by = request.adopt_by,
-                     .shape = request.shape,
-                     .level = request.level,
-                     .broken = request.broken,
-                     .closing = request.closing,
-                     .removed = request.removed};
+  SnapshotRequest to{
+      .request = request.id,
+      .of = request.of->id,
+      .arrival = request.arrival,
+      .since = request.since,
+      .opened_at = request.opened_at,
+      .open = request.open,
+      .waited = request.waited,
+      .avoids_until = request.avoids_until,
+      .adopt_by = request.awaits_missing() ? std::optional(request.adopt_by) : std::nullopt,
+      .shape = request.shape,
+      .level = request.level,
+      .broken = request.broken,
+      .closing = request.closing,
+      .removed = request.removed};
   for (const Bundle& bundle : request.bundles) to.bundles.push_back(BundleOf(bundle));
   return to;
 }
@@ -393,8 +394,9 @@ absl::Status Scheduler::Impl::LoadRequest(const SnapshotRequest& from) {
   if (from.adopt_by) {
     if (!request.Has(Bundle::State::kMissing))
       return Wrong(name, ": adopt_by, but none is missing");
-    request.adopt_by = from.adopt_by;
-    adoptions_.emplace(*request.adopt_by, request.id);
+    if (*from.adopt_by == absl::InfinitePast()) return Wrong(name, ": adopt_by is no time");
+    request.adopt_by = *from.adopt_by;
+    adoptions_.emplace(request.adopt_by, request.id);
   }
   return absl::OkStatus();
 }

@@ -61,8 +61,8 @@ struct Request {
   bool removed = false;  // Closing: it is over.
   absl::Time avoids_until = absl::InfinitePast();  // Of spec.avoid.
   absl::Duration waited{};                         // Granted: how long it had waited.
-  std::optional<absl::Time> adopt_by{};  // Asked for again, and some of its bundles are missing.
-  int shape = 0;                         // Granted, of these: by which shape and level.
+  absl::Time adopt_by = absl::InfinitePast();      // Of what awaits_missing().
+  int shape = 0;                                   // Granted, of these: by which shape and level.
   int level = 0;
 
   // As new, for another request.
@@ -78,6 +78,8 @@ struct Request {
     Node::Prefetch(first_on);
   }
   bool granted() const { return !bundles.empty() && !broken; }
+  // It was asked for again, and some of its bundles are missing.
+  bool awaits_missing() const { return adopt_by != absl::InfinitePast(); }
   absl::Time granted_at() const { return since + waited; }  // REQUIRES: granted().
   bool Has(Bundle::State state) const {
     for (const Bundle& bundle : bundles) {
