@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "bench/chance.h"
+#include "scheduler/base/chance.h"
 #include "scheduler/base/check.h"
 #include "scheduler/scheduler.h"
 
@@ -55,7 +55,7 @@ class Bench {
 
   // Places and removes `count` groups, the oldest first, at 70 % of the GPUs. Groups a second.
   double Run(const std::vector<SpecHandle>& specs, int count, int64_t& partial, int64_t& placed) {
-    muster::bench::Chance chance(7);
+    Chance chance(7);
     std::vector<int> sizes;
     for (int i = 0; i < count; ++i) sizes.push_back(2 + chance.Below(kGpusMax - 1));
     const auto start = std::chrono::steady_clock::now();

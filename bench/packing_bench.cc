@@ -33,7 +33,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
-#include "bench/chance.h"
+#include "scheduler/base/chance.h"
 #include "scheduler/base/check.h"
 #include "scheduler/scheduler.h"
 
@@ -44,8 +44,6 @@ constexpr int kDemandFirst = 50;  // Percent.
 constexpr int kDemandLast = 130;
 constexpr int64_t kMib = int64_t{1} << 20;
 constexpr uint64_t kSeedsApart = 0xD1342543DE82EF95u;  // Seeds are small numbers.
-
-using bench::Chance;
 
 struct Workload {
   std::string name{};

@@ -44,7 +44,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/time.h"
-#include "bench/chance.h"
+#include "scheduler/base/chance.h"
 #include "scheduler/base/check.h"
 #include "scheduler/scheduler.h"
 
@@ -101,7 +101,7 @@ bool ReadTrace(const std::string& path, std::vector<Job>& jobs) {
 
 // A few tenants, a few large, arrivals in bursts, durations over five orders of magnitude.
 std::vector<Job> MadeUpTrace() {
-  bench::Chance chance(1);
+  Chance chance(1);
   std::vector<Job> jobs;
   double now = 0;
   for (int burst = 0; burst < 400; ++burst) {

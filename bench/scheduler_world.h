@@ -8,7 +8,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
-#include "bench/chance.h"
+#include "scheduler/base/chance.h"
 #include "scheduler/base/check.h"
 #include "scheduler/scheduler.h"
 

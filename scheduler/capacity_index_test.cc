@@ -12,14 +12,12 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "scheduler/base/chance.h"
 #include "scheduler/cluster.h"
 #include "scheduler/label_selector.h"
-#include "scheduler/test_support.h"
 
 namespace muster::sched {
 namespace {
-
-using testing::Chance;
 
 constexpr int64_t kUnit = Amount::kUnit;
 

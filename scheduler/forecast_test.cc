@@ -3,8 +3,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "scheduler/test_support.h"
-
+#include "scheduler/base/chance.h"
 namespace muster::sched {
 namespace {
 
@@ -121,7 +120,7 @@ TEST_F(ForecastTest, BoundsEndIt) {
 class ForecastProperty : public ::testing::TestWithParam<uint64_t> {};
 
 TEST_P(ForecastProperty, EstimateIsWhatComesToPass) {
-  testing::Chance chance(GetParam());
+  Chance chance(GetParam());
   Scheduler scheduler;
   std::vector<Action> actions;
   const auto step = [&](absl::Time at, decltype(Event::what) what) {

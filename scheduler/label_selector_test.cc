@@ -10,12 +10,12 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "muster/label.h"
+#include "scheduler/base/chance.h"
 #include "scheduler/test_support.h"
 
 namespace muster::sched {
 namespace {
 
-using ::muster::testing::Chance;
 using ::muster::testing::SlowMatches;
 
 LabelSelector Parsed(const std::string& text) {

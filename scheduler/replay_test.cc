@@ -6,8 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "scheduler/test_support.h"
-
+#include "scheduler/base/chance.h"
 namespace muster::sched {
 namespace {
 
@@ -130,7 +129,7 @@ TEST(ReplayTest, NothingRecordedIsNothing) {
 class ReplayProperty : public ::testing::TestWithParam<uint64_t> {};
 
 TEST_P(ReplayProperty, TheSameConfigurationGivesTheSameDecisions) {
-  testing::Chance chance(GetParam());
+  Chance chance(GetParam());
   std::vector<SpecHandle> specs;
   for (int i = 0; i < 6; ++i) {
     RequestSpec spec{.priority = chance.OneIn(4) ? 1 : 0, .name = absl::StrCat("S", i)};

@@ -13,9 +13,9 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "scheduler/base/chance.h"
 #include "scheduler/scheduler.h"
 #include "scheduler/snapshot.h"
-#include "scheduler/test_support.h"
 
 namespace muster::sched {
 namespace {
@@ -229,7 +229,7 @@ class World {
     }
   }
 
-  testing::Chance chance_;
+  Chance chance_;
   std::unique_ptr<Scheduler> scheduler_;
   std::unique_ptr<Scheduler> twin_;  // Loaded from a snapshot of it.
   absl::Time now_ = absl::UnixEpoch();

@@ -13,15 +13,13 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "scheduler/base/chance.h"
 #include "scheduler/oracle.h"
 #include "scheduler/scheduler.h"
 #include "scheduler/snapshot.h"
-#include "scheduler/test_support.h"
 
 namespace muster::sched {
 namespace {
-
-using ::muster::testing::Chance;
 
 constexpr int64_t kUnit = Amount::kUnit;
 constexpr int64_t kSomeMemory = int64_t{50} << 20;

@@ -11,13 +11,11 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "scheduler/base/chance.h"
 #include "scheduler/scheduler.h"
-#include "scheduler/test_support.h"
 
 namespace muster::sched {
 namespace {
-
-using ::muster::testing::Chance;
 
 constexpr int64_t kUnit = Amount::kUnit;
 

@@ -1,5 +1,5 @@
-// For this room's tests: a small source of chance, the same with every library, and a second, slow
-// reading of the selector's text form that shares nothing with the parser.
+// For this room's tests: a second, slow reading of the selector's text form that shares nothing
+// with the parser.
 #pragma once
 
 #include <cstdint>
@@ -8,26 +8,6 @@
 #include <vector>
 
 namespace muster::testing {
-
-class Chance {  // SplitMix64.
- public:
-  explicit Chance(uint64_t seed) : state_(seed) {}
-  uint64_t Next() {
-    uint64_t z = (state_ += 0x9E3779B97F4A7C15u);
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-    return z ^ (z >> 31);
-  }
-  int Below(int n) { return static_cast<int>(Next() % static_cast<uint64_t>(n)); }
-  bool OneIn(int n) { return Below(n) == 0; }
-  template <typename T>
-  const T& Of(const std::vector<T>& values) {
-    return values[Below(static_cast<int>(values.size()))];
-  }
-
- private:
-  uint64_t state_;
-};
 
 // "a,in(b,c)" to "a" and "in(b,c)".
 inline std::vector<std::string> SlowSplit(const std::string& text) {

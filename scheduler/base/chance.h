@@ -1,9 +1,13 @@
-// A small source of chance for the benchmarks, the same with every library (SplitMix64).
+// A small source of chance, the same with every library (SplitMix64). For tests and benchmarks: no
+// decision is left to it.
+//
+// Thread-safety: none.
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
-namespace muster::bench {
+namespace muster {
 
 class Chance {
  public:
@@ -15,11 +19,16 @@ class Chance {
     return z ^ (z >> 31);
   }
   int Below(int n) { return static_cast<int>(Next() % static_cast<uint64_t>(n)); }
+  bool OneIn(int n) { return Below(n) == 0; }
   bool Percent(int percent) { return Below(100) < percent; }
   double Unit() { return static_cast<double>(Next() >> 11) / 9007199254740992.0; }  // [0, 1).
+  template <typename T>
+  const T& Of(const std::vector<T>& values) {
+    return values[Below(static_cast<int>(values.size()))];
+  }
 
  private:
   uint64_t state_;
 };
 
-}  // namespace muster::bench
+}  // namespace muster
