@@ -137,6 +137,13 @@ absl::StatusOr<int> ScriptFields::Int(absl::string_view key, int otherwise, int 
   return number;
 }
 
+absl::StatusOr<bool> ScriptFields::YesNo(absl::string_view key, bool otherwise) const {
+  if (!Has(key)) return otherwise;
+  if (Text(key) == "yes") return true;
+  if (Text(key) == "no") return false;
+  return absl::InvalidArgumentError(absl::StrCat(key, ": allowed: yes, no"));
+}
+
 absl::StatusOr<absl::Duration> ScriptFields::Duration(absl::string_view key,
                                                       absl::Duration otherwise) const {
   if (!Has(key)) return otherwise;

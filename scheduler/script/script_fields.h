@@ -41,6 +41,7 @@ class ScriptFields {
   absl::string_view Text(absl::string_view key) const;       // "" where it is left out.
   absl::StatusOr<uint64_t> Id(absl::string_view key) const;  // REQUIRED in the text.
   absl::StatusOr<int> Int(absl::string_view key, int otherwise, int min, int max) const;
+  absl::StatusOr<bool> YesNo(absl::string_view key, bool otherwise) const;
   absl::StatusOr<absl::Duration> Duration(absl::string_view key, absl::Duration otherwise) const;
 
   const absl::btree_map<std::string, absl::string_view>& values() const { return values_; }

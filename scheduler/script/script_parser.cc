@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <map>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -13,6 +12,7 @@
 #include "scheduler/group_plan.h"
 #include "scheduler/script/script.h"
 #include "scheduler/script/script_fields.h"
+#include "scheduler/script/script_values.h"
 
 namespace muster::sched {
 namespace {
@@ -22,281 +22,13 @@ constexpr char kVerbs[] =
     "finish, block, unblock, "
     "cancel, explain, estimate, whatif, decision, status, config, held, tenant, quota, "
     "quota_removed";
-constexpr absl::string_view kResourcePrefix = "resource.";
-
-// --- Values ---
-
-absl::StatusOr<Labels> ParseScriptLabels(absl::string_view text) {
-  Labels labels;
-  MUSTER_ASSIGN_OR_RETURN(const absl::string_view inside, Inside(text, '{', '}'));
-  MUSTER_ASSIGN_OR_RETURN(const std::vector<absl::string_view> pieces,
-                          SplitOutsideBrackets(inside, ','));
-  for (const absl::string_view piece : pieces) {
-    const std::pair<absl::string_view, absl::string_view> label =
-        absl::StrSplit(piece, absl::MaxSplits('=', 1));
-    if (!absl::StrContains(piece, '=')) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("labels: \"", absl::Utf8SafeCHexEscape(piece), "\" is not key=value"));
-    }
-    if (!labels.emplace(std::string(label.first), std::string(label.second)).second) {
-      return absl::InvalidArgumentError(absl::StrCat("labels: a key is given twice"));
-    }
-  }
-  MUSTER_RETURN_IF_ERROR(ValidateLabels(labels));
-  return labels;
-}
-
-// {key: text, key2: text}: a piece without ":" is one more clause of the key before it.
-absl::StatusOr<LabelSelector> ParseScriptSelector(absl::string_view text) {
-  std::map<std::string, std::string> map;
-  std::string* last = nullptr;
-  MUSTER_ASSIGN_OR_RETURN(const absl::string_view inside, Inside(text, '{', '}'));
-  MUSTER_ASSIGN_OR_RETURN(const std::vector<absl::string_view> pieces,
-                          SplitOutsideBrackets(inside, ','));
-  for (const absl::string_view piece : pieces) {
-    const size_t colon = piece.find(':');
-    if (colon == absl::string_view::npos) {
-      if (last == nullptr) {
-        return absl::InvalidArgumentError("a selector's entries are {key: text, ...}");
-      }
-      absl::StrAppend(last, ",", piece);
-      continue;
-    }
-    const auto [entry, is_new] =
-        map.emplace(std::string(absl::StripAsciiWhitespace(piece.substr(0, colon))),
-                    std::string(absl::StripAsciiWhitespace(piece.substr(colon + 1))));
-    if (!is_new) return absl::InvalidArgumentError("a selector's key is given twice");
-    last = &entry->second;
-  }
-  return LabelSelector::Parse(map);
-}
-
-// Replaces in `resources` what `fields` give; gpus= is left to the caller for nodes.
-absl::Status ParseResources(const ScriptFields& fields, bool with_gpus, Resources& resources) {
-  if (fields.Has("cpus")) {
-    MUSTER_ASSIGN_OR_RETURN(resources.cpus, ParseAmount("cpus", fields.Text("cpus")));
-  }
-  if (with_gpus && fields.Has("gpus")) {
-    MUSTER_ASSIGN_OR_RETURN(resources.gpus, ParseAmount("gpus", fields.Text("gpus")));
-  }
-  if (fields.Has("memory")) {
-    MUSTER_ASSIGN_OR_RETURN(resources.memory_bytes, ParseMemory(fields.Text("memory")));
-  }
-  for (const auto& [key, value] : fields.values()) {
-    if (!absl::StartsWith(key, kResourcePrefix)) continue;
-    const std::string name = key.substr(kResourcePrefix.size());
-    MUSTER_ASSIGN_OR_RETURN(const int64_t amount, ParseAmount(key, value));
-    resources.custom.erase(name);
-    if (amount != 0) resources.custom.emplace(name, amount);
-  }
-  return Validate(resources);
-}
-
-absl::StatusOr<Choice> ParseChoice(absl::string_view text, const Resources& primary) {
-  MUSTER_ASSIGN_OR_RETURN(std::vector<absl::string_view> words, SplitOutsideBrackets(text, ' '));
-  if (words.empty()) return absl::InvalidArgumentError("a choice begins with {...}");
-  Choice choice{.resources = primary};
-  MUSTER_ASSIGN_OR_RETURN(choice.selector, ParseScriptSelector(words[0]));
-  words.erase(words.begin());
-  MUSTER_ASSIGN_OR_RETURN(const ScriptFields fields, ScriptFields::Parse(words));
-  MUSTER_RETURN_IF_ERROR(
-      fields.Allow({"cpus", "gpus", "memory", "resource.*", "after", "advance_on"}));
-  MUSTER_RETURN_IF_ERROR(ParseResources(fields, /*with_gpus=*/true, choice.resources));
-  MUSTER_ASSIGN_OR_RETURN(choice.after, fields.Duration("after", absl::ZeroDuration()));
-  if (fields.Has("advance_on")) {
-    MUSTER_ASSIGN_OR_RETURN(choice.advance_on, ParseAdvanceOn(fields.Text("advance_on")));
-  }
-  return choice;
-}
-
-absl::StatusOr<bool> ParseYesNo(const ScriptFields& fields, absl::string_view key, bool otherwise) {
-  if (!fields.Has(key)) return otherwise;
-  if (fields.Text(key) == "yes") return true;
-  if (fields.Text(key) == "no") return false;
-  return absl::InvalidArgumentError(absl::StrCat(key, ": allowed: yes, no"));
-}
-
-absl::StatusOr<Strategy> ParseScriptStrategy(absl::string_view text) {
-  Strategy strategy;
-  MUSTER_ASSIGN_OR_RETURN(const absl::string_view inside, Inside(text, '[', ']'));
-  MUSTER_ASSIGN_OR_RETURN(const std::vector<absl::string_view> pieces,
-                          SplitOutsideBrackets(inside, ','));
-  for (const absl::string_view piece : pieces) {
-    MUSTER_ASSIGN_OR_RETURN(Level level, ParseLevel(piece));
-    strategy.push_back(std::move(level));
-  }
-  return strategy;
-}
-
-// "{zone: a} gpus=2 count=4", or "count=4 choices=[{zone: a} gpus=2, {}]".
-absl::Status ParseBundle(absl::string_view text, std::vector<BundleSpec>& bundles) {
-  MUSTER_ASSIGN_OR_RETURN(std::vector<absl::string_view> words, SplitOutsideBrackets(text, ' '));
-  Choice choice{.resources = {.cpus = Amount::kUnit}};
-  if (!words.empty() && absl::StartsWith(words[0], "{")) {
-    MUSTER_ASSIGN_OR_RETURN(choice.selector, ParseScriptSelector(words[0]));
-    words.erase(words.begin());
-  }
-  MUSTER_ASSIGN_OR_RETURN(const ScriptFields fields, ScriptFields::Parse(words));
-  MUSTER_RETURN_IF_ERROR(
-      fields.Allow({"cpus", "gpus", "memory", "resource.*", "count", "choices"}));
-  MUSTER_RETURN_IF_ERROR(ParseResources(fields, /*with_gpus=*/true, choice.resources));
-  BundleSpec bundle;
-  if (fields.Has("choices")) {
-    MUSTER_ASSIGN_OR_RETURN(const absl::string_view inside,
-                            Inside(fields.Text("choices"), '[', ']'));
-    MUSTER_ASSIGN_OR_RETURN(const std::vector<absl::string_view> pieces,
-                            SplitOutsideBrackets(inside, ','));
-    for (const absl::string_view piece : pieces) {
-      MUSTER_ASSIGN_OR_RETURN(Choice one, ParseChoice(piece, choice.resources));
-      bundle.choices.push_back(std::move(one));
-    }
-  } else {
-    bundle.choices.push_back(std::move(choice));
-  }
-  MUSTER_ASSIGN_OR_RETURN(const int count, fields.Int("count", 1, 1, kGroupBundlesMax));
-  if (bundles.size() + static_cast<size_t>(count) > kGroupBundlesMax) {
-    return absl::InvalidArgumentError("bundles: too many");
-  }
-  bundles.insert(bundles.end(), static_cast<size_t>(count), bundle);
-  return absl::OkStatus();
-}
-
-absl::StatusOr<GroupShape> ParseShape(const ScriptFields& fields) {
-  GroupShape shape;
-  MUSTER_ASSIGN_OR_RETURN(const absl::string_view inside, Inside(fields.Text("bundles"), '[', ']'));
-  MUSTER_ASSIGN_OR_RETURN(const std::vector<absl::string_view> pieces,
-                          SplitOutsideBrackets(inside, ','));
-  for (const absl::string_view piece : pieces) {
-    MUSTER_RETURN_IF_ERROR(ParseBundle(piece, shape.bundles));
-  }
-  if (fields.Has("strategy")) {
-    MUSTER_ASSIGN_OR_RETURN(shape.strategy, ParseScriptStrategy(fields.Text("strategy")));
-  }
-  MUSTER_ASSIGN_OR_RETURN(shape.after, fields.Duration("after", absl::ZeroDuration()));
-  if (fields.Has("advance_on")) {
-    MUSTER_ASSIGN_OR_RETURN(shape.advance_on, ParseAdvanceOn(fields.Text("advance_on")));
-  }
-  return shape;
-}
-
-// bundles=[...] strategy=[...] else=[bundles=[...] strategy=[...] after=2m, ...]
-absl::StatusOr<RequestSpec> ParseGroup(const ScriptFields& fields) {
-  std::vector<GroupShape> shapes;
-  MUSTER_ASSIGN_OR_RETURN(GroupShape first, ParseShape(fields));
-  shapes.push_back(std::move(first));
-  if (fields.Has("else")) {
-    MUSTER_ASSIGN_OR_RETURN(const absl::string_view inside, Inside(fields.Text("else"), '[', ']'));
-    MUSTER_ASSIGN_OR_RETURN(const std::vector<absl::string_view> pieces,
-                            SplitOutsideBrackets(inside, ','));
-    for (const absl::string_view piece : pieces) {
-      MUSTER_ASSIGN_OR_RETURN(const std::vector<absl::string_view> words,
-                              SplitOutsideBrackets(piece, ' '));
-      MUSTER_ASSIGN_OR_RETURN(const ScriptFields shape, ScriptFields::Parse(words));
-      MUSTER_RETURN_IF_ERROR(shape.Allow({"bundles", "strategy", "after", "advance_on"}));
-      MUSTER_ASSIGN_OR_RETURN(GroupShape next, ParseShape(shape));
-      shapes.push_back(std::move(next));
-    }
-  }
-  return GroupSpec(std::move(shapes));
-}
-
-// inside=7 (any bundle) or inside=7/0.
-absl::StatusOr<InsideGroup> ParseInside(absl::string_view text) {
-  const std::pair<absl::string_view, absl::string_view> parts =
-      absl::StrSplit(text, absl::MaxSplits('/', 1));
-  InsideGroup inside;
-  if (!absl::SimpleAtoi(parts.first, &inside.group.value) ||
-      (absl::StrContains(text, '/') && !absl::SimpleAtoi(parts.second, &inside.bundle))) {
-    return absl::InvalidArgumentError("inside: allowed: 7 (any bundle of request 7), 7/0");
-  }
-  return inside;
-}
-
-absl::StatusOr<RequestSpec> ParseChoices(const ScriptFields& fields) {
-  RequestSpec spec;
-  Resources primary{.cpus = Amount::kUnit};
-  MUSTER_RETURN_IF_ERROR(ParseResources(fields, /*with_gpus=*/true, primary));
-  if (fields.Has("choices")) {
-    MUSTER_ASSIGN_OR_RETURN(const absl::string_view inside,
-                            Inside(fields.Text("choices"), '[', ']'));
-    MUSTER_ASSIGN_OR_RETURN(const std::vector<absl::string_view> pieces,
-                            SplitOutsideBrackets(inside, ','));
-    for (const absl::string_view piece : pieces) {
-      MUSTER_ASSIGN_OR_RETURN(Choice choice, ParseChoice(piece, primary));
-      spec.choices.push_back(std::move(choice));
-    }
-  } else {
-    spec.choices.push_back({.resources = primary});
-  }
-  MUSTER_ASSIGN_OR_RETURN(spec.bundles, fields.Int("bundles", 1, 1, kBundlesMax));
-  if (fields.Has("strategy")) {
-    MUSTER_ASSIGN_OR_RETURN(spec.strategy, ParseScriptStrategy(fields.Text("strategy")));
-  }
-  if (fields.Has("inside")) {
-    MUSTER_ASSIGN_OR_RETURN(spec.inside, ParseInside(fields.Text("inside")));
-  }
-  return spec;
-}
-
-absl::StatusOr<RequestSpec> ParseSpec(const ScriptFields& fields) {
-  const bool group = absl::StartsWith(fields.Text("bundles"), "[");
-  MUSTER_ASSIGN_OR_RETURN(RequestSpec spec, group ? ParseGroup(fields) : ParseChoices(fields));
-  MUSTER_ASSIGN_OR_RETURN(spec.priority, fields.Int("priority", 0, -1'000'000, 1'000'000));
-  const absl::string_view on_infeasible = fields.Text("on_infeasible");
-  if (fields.Has("on_infeasible") && on_infeasible != "fail" && on_infeasible != "wait") {
-    return absl::InvalidArgumentError("on_infeasible: allowed: wait, fail");
-  }
-  spec.fail_if_infeasible = on_infeasible == "fail";
-  if (fields.Has("affinity") && fields.Has("soft_affinity")) {
-    return absl::InvalidArgumentError("affinity and soft_affinity exclude each other");
-  }
-  spec.affinity.soft = fields.Has("soft_affinity");
-  spec.affinity.node = std::string(fields.Text(spec.affinity.soft ? "soft_affinity" : "affinity"));
-  if (fields.Has("avoid")) {
-    MUSTER_ASSIGN_OR_RETURN(const absl::string_view inside, Inside(fields.Text("avoid"), '[', ']'));
-    for (const absl::string_view name : absl::StrSplit(inside, ',')) {
-      spec.avoid.push_back(std::string(absl::StripAsciiWhitespace(name)));
-    }
-    std::sort(spec.avoid.begin(), spec.avoid.end());
-  }
-  spec.tenant = std::string(fields.Text("tenant"));
-  spec.job = std::string(fields.Text("job"));
-  MUSTER_ASSIGN_OR_RETURN(spec.expected_duration,
-                          fields.Duration("expected", spec.expected_duration));
-  MUSTER_ASSIGN_OR_RETURN(spec.preemptible, ParseYesNo(fields, "preemptible", true));
-  ReturnToPreferred& back = spec.return_to_preferred;
-  MUSTER_ASSIGN_OR_RETURN(back.moves, fields.Int("moves", 0, 0, kMovesMax));
-  MUSTER_ASSIGN_OR_RETURN(back.after, fields.Duration("return_after", back.after));
-  MUSTER_ASSIGN_OR_RETURN(back.grace, fields.Duration("return_grace", back.grace));
-  if (fields.Has("placement")) {
-    MUSTER_ASSIGN_OR_RETURN(spec.placement, ParsePlacementPolicy(fields.Text("placement")));
-  }
-  spec.name = std::string(fields.Text("name"));
-  spec.owner = std::string(fields.Text("owner"));
-  MUSTER_RETURN_IF_ERROR(Validate(spec));
-  return spec;
-}
-
-// --- Statements ---
-
-constexpr absl::string_view kSpecFields[] = {
-    "cpus",      "gpus",    "memory",        "resource.*",  "bundles",  "priority",      "name",
-    "owner",     "choices", "on_infeasible", "id",          "affinity", "soft_affinity", "avoid",
-    "tenant",    "job",     "expected",      "preemptible", "strategy", "else",          "inside",
-    "placement", "moves",   "return_after",  "return_grace"};
-
-std::vector<absl::string_view> SpecFieldsAnd(const std::vector<absl::string_view>& more) {
-  std::vector<absl::string_view> all(std::begin(kSpecFields), std::end(kSpecFields));
-  all.insert(all.end(), more.begin(), more.end());
-  return all;
-}
 
 absl::StatusOr<HeldLease> ParseHeld(const ScriptFields& fields) {
   MUSTER_RETURN_IF_ERROR(
-      fields.Allow(SpecFieldsAnd({"bundle", "choice", "devices", "shape", "level"})));
+      fields.Allow(ScriptSpecFieldsAnd({"bundle", "choice", "devices", "shape", "level"})));
   HeldLease held;
   MUSTER_ASSIGN_OR_RETURN(held.request.value, fields.Id("id"));
-  MUSTER_ASSIGN_OR_RETURN(held.spec, ParseSpec(fields));
+  MUSTER_ASSIGN_OR_RETURN(held.spec, ParseScriptSpec(fields));
   const int shapes = std::max(static_cast<int>(held.spec->shapes.size()), 1);
   MUSTER_ASSIGN_OR_RETURN(held.shape, fields.Int("shape", 0, 0, shapes - 1));
   MUSTER_ASSIGN_OR_RETURN(held.level, fields.Int("level", 0, 0, kLevelsMax - 1));
@@ -331,7 +63,7 @@ absl::StatusOr<NodeJoined> ParseJoin(const ScriptFields& fields,
   join.name = fields.Has("name") ? std::string(fields.Text("name"))
                                  : absl::StrCat("node-", join.node.ToString());
   Resources total{.cpus = Amount::kUnit};
-  MUSTER_RETURN_IF_ERROR(ParseResources(fields, /*with_gpus=*/false, total));
+  MUSTER_RETURN_IF_ERROR(ParseScriptResources(fields, /*with_gpus=*/false, total));
   MUSTER_ASSIGN_OR_RETURN(join.total.gpu_devices, fields.Int("gpus", 0, 0, kGpuDevicesMax));
   join.total.cpus = total.cpus;
   join.total.memory_bytes = total.memory_bytes;
@@ -450,7 +182,7 @@ class ScriptParser {
                             fields.Int("reservations_max", sharing.reservations_max, 1, 10'000));
     MUSTER_ASSIGN_OR_RETURN(sharing.duration_default,
                             fields.Duration("duration_default", sharing.duration_default));
-    MUSTER_ASSIGN_OR_RETURN(sharing.preemption, ParseYesNo(fields, "preemption", false));
+    MUSTER_ASSIGN_OR_RETURN(sharing.preemption, fields.YesNo("preemption", false));
     MUSTER_ASSIGN_OR_RETURN(sharing.preemption_grace,
                             fields.Duration("preemption_grace", sharing.preemption_grace));
     MUSTER_ASSIGN_OR_RETURN(sharing.time_slice, fields.Duration("time_slice", sharing.time_slice));
@@ -462,10 +194,10 @@ class ScriptParser {
   absl::Status ParseStatement(absl::string_view verb, const ScriptFields& fields,
                               ScriptStatement& statement) {
     if (verb == "request") {
-      MUSTER_RETURN_IF_ERROR(fields.Allow(SpecFieldsAnd({"placed_shape", "instead_of"})));
+      MUSTER_RETURN_IF_ERROR(fields.Allow(ScriptSpecFieldsAnd({"placed_shape", "instead_of"})));
       Requested requested;
       MUSTER_ASSIGN_OR_RETURN(requested.request.value, fields.Id("id"));
-      MUSTER_ASSIGN_OR_RETURN(requested.spec, ParseSpec(fields));
+      MUSTER_ASSIGN_OR_RETURN(requested.spec, ParseScriptSpec(fields));
       MUSTER_ASSIGN_OR_RETURN(requested.placed_shape,
                               fields.Int("placed_shape", -1, -1, kChoicesMax - 1));
       if (fields.Has("instead_of")) {
@@ -549,8 +281,8 @@ class ScriptParser {
         MUSTER_ASSIGN_OR_RETURN(quota.limits[key], ParseAmount(key, value));
       } else if (key == "memory") {
         MUSTER_ASSIGN_OR_RETURN(quota.limits[key], ParseMemory(value));
-      } else if (absl::StartsWith(key, kResourcePrefix)) {
-        MUSTER_ASSIGN_OR_RETURN(quota.limits[key.substr(kResourcePrefix.size())],
+      } else if (absl::StartsWith(key, kScriptResourcePrefix)) {
+        MUSTER_ASSIGN_OR_RETURN(quota.limits[key.substr(kScriptResourcePrefix.size())],
                                 ParseAmount(key, value));
       }
     }
