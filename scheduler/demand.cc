@@ -19,11 +19,12 @@ LabelRequirement KindsOf(const LabelSelector& selector) {
   return {};
 }
 
-// Which of the steps of about an eighth `counted` lies on: 8 between two powers of two.
-int64_t StepOf(int64_t counted) {
+// Where the step of about an eighth that `counted` lies on ends: there are 8 between two powers of
+// two.
+int64_t EndOfStep(int64_t counted) {
   const int shift =
       std::max(0, static_cast<int>(std::bit_width(static_cast<uint64_t>(counted))) - 4);
-  return int64_t{shift} * 8 + (counted >> shift);
+  return ((counted >> shift) + 1) << shift;
 }
 
 }  // namespace
@@ -54,7 +55,6 @@ DemandUses::DemandUses(const RequestSpec& spec) {
 }
 
 void Demand::Count(DemandUses& uses) {
-  const int64_t before = counted_;
   for (DemandUses::Use& use : uses.uses_) {
     if (uses.generation_ != generation_) use.counted = nullptr;
     if (use.counted == nullptr) {
@@ -74,7 +74,7 @@ void Demand::Count(DemandUses& uses) {
     counted_ += use.bundles;
   }
   uses.generation_ = generation_;
-  if (StepOf(counted_) != StepOf(before)) Look();
+  if (counted_ >= next_look_) Look();
 }
 
 void Demand::Look() {
@@ -91,6 +91,7 @@ void Demand::Look() {
     }
     ++generation_;
   }
+  next_look_ = EndOfStep(counted_);
   if (!forgotten && !Drifted()) return;
   for (const auto& [shape, of] : shapes_) {
     of->typical_count = of->count;
@@ -139,7 +140,10 @@ bool Demand::Restore(const DemandShape& shape, const DemandCount& count) {
   return true;
 }
 
-void Demand::Restored() { ++version_; }
+void Demand::Restored() {
+  next_look_ = EndOfStep(counted_);
+  ++version_;
+}
 
 void Demand::CheckInvariants() const {
   int64_t counted = 0;

@@ -105,7 +105,8 @@ class Demand {
   absl::btree_map<DemandShape, std::unique_ptr<DemandCount>> shapes_;
   uint64_t generation_ = 1;  // Changes when shapes are forgotten.
   uint64_t version_ = 1;
-  int64_t counted_ = 0;  // Of all shapes.
+  int64_t counted_ = 0;    // Of all shapes.
+  int64_t next_look_ = 1;  // Follows from counted_.
 };
 
 // The typical shapes of a Demand, made for quick sums: the most frequent ones up to kMax, with

@@ -18,8 +18,8 @@ void Scheduler::Impl::Step(const Event& event, std::vector<Action>& actions) {
   const bool was_in_grace = InGrace();
   now_ = std::max(now_, event.at);
   if (was_in_grace && !InGrace()) look_at_all_ = true;
-  if (!timers_.empty()) OpenDueChoices();
-  if (!adoptions_.empty()) GiveUpAdoptions();
+  OpenDueChoices();
+  GiveUpAdoptions();
   Settle();
   std::visit([this](const auto& what) { On(what); }, event.what);
   Settle();
