@@ -154,8 +154,6 @@ class CapacityIndex {
   template <typename Ok>
   Node* BestListed(const std::vector<Row>& list, const Resources& needs, Ok&& ok) const;
   Node* BestListedShare(const std::vector<Row>& list, const Resources& needs) const;
-  template <typename Visit>
-  bool VisitCommon(const RowSet& bucket, const MatchedRows& matched, Visit&& visit) const;
 
   const NodeRows& rows_;
   Packing packing_;
@@ -184,35 +182,6 @@ void CapacityIndex::WalkBuckets(const Resources& needs, Walk&& walk) const {
     if (next->key.whole_gpus() < whole || !next->key.MayHoldWithoutGpus(least)) continue;
     if (!walk(*next->rows, Amount::kUnit)) return;
   }
-}
-
-// In order of row. False: `visit` did not want more.
-template <typename Visit>
-bool CapacityIndex::VisitCommon(const RowSet& bucket, const MatchedRows& matched,
-                                Visit&& visit) const {
-  if (bucket.listed()) {
-    for (const Row row : bucket.list()) {
-      if (matched.Contains(row) && !visit(row)) return false;
-    }
-    return true;
-  }
-  if (matched.listed()) {
-    for (const Row row : matched.list()) {
-      if (bucket.Contains(row) && !visit(row)) return false;
-    }
-    return true;
-  }
-  const size_t summaries = std::min(bucket.summary().size(), matched.summary().size());
-  for (size_t i = 0; i < summaries; ++i) {
-    for (uint64_t both = bucket.summary()[i] & matched.summary()[i]; both != 0; both &= both - 1) {
-      const size_t block = i * kBlock + LowestBit(both);
-      uint64_t word = bucket.words()[block] & matched.word(block);
-      for (; word != 0; word &= word - 1) {
-        if (!visit(static_cast<Row>(block * kBlock + LowestBit(word)))) return false;
-      }
-    }
-  }
-  return true;
 }
 
 template <typename Visit>

@@ -46,19 +46,13 @@ bool FindLowestId(const NodeRows& rows, const RowSet& bucket, const MatchedRows&
     found = true;
     return true;
   };
-  if (bucket.listed()) {
-    for (const Row row : bucket.list()) {
-      if (matched.Contains(row)) look(row);
-    }
+  if (bucket.listed() || matched.listed() || !rows.ordered()) {
+    VisitCommon(bucket, matched, [&](Row row) {
+      look(row);
+      return true;
+    });
     return found;
   }
-  if (matched.listed()) {
-    for (const Row row : matched.list()) {
-      if (bucket.Contains(row)) look(row);
-    }
-    return found;
-  }
-  const bool ordered = rows.ordered();
   const size_t summaries = std::min(bucket.summary().size(), matched.summary().size());
   for (size_t i = 0; i < summaries; ++i) {
     uint64_t both = bucket.summary()[i] & matched.summary()[i];
@@ -66,16 +60,16 @@ bool FindLowestId(const NodeRows& rows, const RowSet& bucket, const MatchedRows&
     for (int missed = 0; both != 0; both &= both - 1) {
       const size_t block = first + LowestBit(both);
       // Ids rise from block to block, and within each.
-      if (ordered && best.row != kNoRow && best.id < rows.first_id(block)) return found;
+      if (best.row != kNoRow && best.id < rows.first_id(block)) return found;
       uint64_t word = bucket.words()[block] & matched.word(block);
-      // After a few in vain all the others at once.
+      // After a few in vain all the others at once; the lowest is the one that was in vain.
       if (word == 0 && ++missed == kMissedMax && matched.dense() &&
           bucket.words().size() >= first + kBlock && matched.words().size() >= first + kBlock) {
         both &= NonZeroOfBoth(bucket.words().data() + first, matched.words().data() + first) |
                 uint64_t{1} << LowestBit(both);
       }
       for (; word != 0; word &= word - 1) {
-        if (look(static_cast<Row>(block * kBlock + LowestBit(word))) && ordered) break;
+        if (look(static_cast<Row>(block * kBlock + LowestBit(word)))) break;
       }
     }
   }

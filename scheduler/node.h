@@ -158,9 +158,8 @@ struct alignas(64) Node {
   NodeState state() const;
   NodeView View() const;
   void Prefetch() const { Prefetch(this); }
-  static void Prefetch(const void* node) {
-    PrefetchLines(node, 5);
-  }  // What a decision reads and changes.
+  // What a decision reads and changes of it.
+  static void Prefetch(const void* node) { PrefetchLines(node, 5); }
 
   // What decisions read and change comes first, so that it lies in few cache lines.
   const NodeId id;

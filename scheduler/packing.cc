@@ -79,11 +79,6 @@ void Packing::Clear() {
 
 void Packing::KindsChanged() const {
   ++kinds_version_;
-  ForgetRankings();
-}
-
-// REQUIRES: who looked theirs up looks again.
-void Packing::ForgetRankings() const {
   rankings_.clear();
   ranked_ = 0;
   for (const auto& [value, kind] : kinds_) {

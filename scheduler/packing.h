@@ -207,6 +207,7 @@ class Packing {
     friend H AbslHashValue(H h, const Needs& n) {
       return H::combine(std::move(h), n.gpus, n.cpus, n.memory_bytes);
     }
+    FreeKey::Least least() const { return FreeKey::LeastFor(gpus, cpus, memory_bytes); }
   };
   struct RankingKey {
     PlacementPolicy policy{};
@@ -228,7 +229,6 @@ class Packing {
   void Unfile(const Node& node) const;
   void Purge() const;  // Of states without nodes.
   void KindsChanged() const;
-  void ForgetRankings() const;
   void StatesChanged() const;
   PackState StateOf(const Node& node) const;
   void Enter(Node& node);
@@ -253,7 +253,7 @@ class Packing {
   void KeepUp(PlacementPolicy policy, const PackKind& kind, PackList& list, uint32_t number,
               const Needs& needs) const;
   template <typename Ok>
-  Row BestUnranked(PackRanking& ranking, uint32_t number, const Needs& needs,
+  Row BestUnranked(const PackRanking& ranking, uint32_t number, const Needs& needs,
                    const MatchedRows& matched, Ok&& ok) const;
   template <typename Ok>
   Row BestRanked(PackRanking& ranking, const MatchedRows& matched, Ok&& ok) const;
@@ -296,10 +296,11 @@ class Packing {
   mutable uint32_t first_number_ = 1;  // Those below are forgotten.
   mutable uint32_t next_number_ = 1;
   mutable absl::flat_hash_map<RankingKey, std::unique_ptr<PackRanking>> rankings_;
-  mutable size_t ranked_ = 0;            // How many states lists and rankings have.
-  mutable uint64_t states_version_ = 1;  // Which states there are, and their scores.
-  mutable uint64_t order_version_ = 1;   // And the pressure of their kinds.
-  mutable std::vector<Row> left_out_;    // Scratch.
+  mutable size_t ranked_ = 0;                         // How many states lists and rankings have.
+  mutable uint64_t states_version_ = 1;               // Which states there are, and their scores.
+  mutable uint64_t order_version_ = 1;                // And the pressure of their kinds.
+  mutable std::vector<PackList::Ranked> candidates_;  // Scratch.
+  mutable std::vector<Row> left_out_;                 // Scratch.
 };
 
 }  // namespace muster::sched

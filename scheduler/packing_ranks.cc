@@ -214,11 +214,13 @@ Row Packing::BestRow(PlacementPolicy policy, const SchedulingClass& of, int choi
 }
 
 PackRanking& Packing::RankingOf(PlacementPolicy policy, PackTarget& target) const {
-  if (target.ranking == nullptr || target.ranking->policy != policy) {
-    if (rankings_.size() >= kRankingsMax || ranked_ > kRankedMax) {
-      KindsChanged();  // All look theirs up again.
-      target.kinds_version = kinds_version_;
-    }
+  const auto known = [&] { return target.ranking != nullptr && target.ranking->policy == policy; };
+  if (ranked_ > kRankedMax || (!known() && rankings_.size() >= kRankingsMax)) {
+    KindsChanged();  // All look theirs up again.
+    target.kinds_version = kinds_version_;
+    target.ranking = nullptr;
+  }
+  if (!known()) {
     std::unique_ptr<PackRanking>& ranking =
         rankings_[{.policy = policy, .needs = target.needs, .kinds = target.kinds}];
     if (ranking == nullptr) {
@@ -253,7 +255,7 @@ bool Packing::KeepUp(PackRanking& ranking, uint32_t number, const Needs& needs) 
 void Packing::KeepUp(PlacementPolicy policy, const PackKind& kind, PackList& list, uint32_t number,
                      const Needs& needs) const {
   auto& ranked = list.ranked;
-  const FreeKey::Least least = FreeKey::LeastFor(needs.gpus, needs.cpus, needs.memory_bytes);
+  const FreeKey::Least least = needs.least();
   const auto rank = [&](PackBucket& bucket) {
     if (!MayHold(bucket.state, least)) return;
     ranked.push_back({.rank = RankWithin(policy, number, needs, bucket), .bucket = &bucket});
@@ -275,13 +277,10 @@ void Packing::KeepUp(PlacementPolicy policy, const PackKind& kind, PackList& lis
 }
 
 template <typename Ok>
-Row Packing::BestUnranked(PackRanking& ranking, uint32_t number, const Needs& needs,
+Row Packing::BestUnranked(const PackRanking& ranking, uint32_t number, const Needs& needs,
                           const MatchedRows& matched, Ok&& ok) const {
-  std::vector<PackList::Ranked>& candidates = ranking.merged;  // Which is made anew.
-  ranking.merged_at = 0;
-  ranked_ -= candidates.size();
-  candidates.clear();
-  const FreeKey::Least least = FreeKey::LeastFor(needs.gpus, needs.cpus, needs.memory_bytes);
+  candidates_.clear();
+  const FreeKey::Least least = needs.least();
   const FreeKey first = needs.gpus > 0 ? FreeKey::FirstWithGpus(needs.gpus) : FreeKey();
   for (const PackKind* kind : ranking.kinds) {
     const auto& walk = kind->buckets;
@@ -290,23 +289,22 @@ Row Packing::BestUnranked(PackRanking& ranking, uint32_t number, const Needs& ne
     for (; next != walk.end(); ++next) {
       PackBucket& bucket = *next->second;
       if (bucket.rows.empty() || !MayHold(bucket.state, least)) continue;
-      candidates.push_back(
+      candidates_.push_back(
           {.rank = RankIn(ranking.policy, number, needs, bucket), .bucket = &bucket});
     }
   }
-  ranked_ += candidates.size();
   // The first few by looking for the least; where these hold no node that will do, in order.
   constexpr size_t kFew = 4;
   LowestRow best;
   PlacementRank best_rank;
-  for (size_t i = 0; i < candidates.size(); ++i) {
-    const auto from = candidates.begin() + static_cast<std::ptrdiff_t>(i);
+  for (size_t i = 0; i < candidates_.size(); ++i) {
+    const auto from = candidates_.begin() + static_cast<std::ptrdiff_t>(i);
     if (i < kFew) {
-      std::iter_swap(from, std::min_element(from, candidates.end()));
+      std::iter_swap(from, std::min_element(from, candidates_.end()));
     } else if (i == kFew) {
-      std::sort(from, candidates.end());
+      std::sort(from, candidates_.end());
     }
-    const PackList::Ranked& candidate = candidates[i];
+    const PackList::Ranked& candidate = candidates_[i];
     if (best.row != kNoRow && !(candidate.rank == best_rank)) break;
     if (FindLowestId(rows_, candidate.bucket->rows, matched, best, ok)) best_rank = candidate.rank;
   }
@@ -401,7 +399,7 @@ template <typename Ok>
 Row Packing::BestListed(PlacementPolicy policy, uint32_t number, const Needs& needs,
                         const std::vector<Row>& list, Ok&& ok) const {
   left_out_.clear();
-  const FreeKey::Least least = FreeKey::LeastFor(needs.gpus, needs.cpus, needs.memory_bytes);
+  const FreeKey::Least least = needs.least();
   while (true) {
     LowestRow best;
     PlacementRank best_rank;

@@ -6,6 +6,7 @@
 // Both are walked in order of row.
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
@@ -115,6 +116,35 @@ void MatchedRows::ForEach(Visit&& visit) const {
       }
     }
   }
+}
+
+// The rows that both have, in order: visit(row) until it returns false. False: `visit` did not want
+// more.
+template <typename Visit>
+bool VisitCommon(const RowSet& bucket, const MatchedRows& matched, Visit&& visit) {
+  if (bucket.listed()) {
+    for (const Row row : bucket.list()) {
+      if (matched.Contains(row) && !visit(row)) return false;
+    }
+    return true;
+  }
+  if (matched.listed()) {
+    for (const Row row : matched.list()) {
+      if (bucket.Contains(row) && !visit(row)) return false;
+    }
+    return true;
+  }
+  const size_t summaries = std::min(bucket.summary().size(), matched.summary().size());
+  for (size_t i = 0; i < summaries; ++i) {
+    for (uint64_t both = bucket.summary()[i] & matched.summary()[i]; both != 0; both &= both - 1) {
+      const size_t block = i * kBlock + LowestBit(both);
+      uint64_t word = bucket.words()[block] & matched.word(block);
+      for (; word != 0; word &= word - 1) {
+        if (!visit(static_cast<Row>(block * kBlock + LowestBit(word)))) return false;
+      }
+    }
+  }
+  return true;
 }
 
 }  // namespace muster::sched

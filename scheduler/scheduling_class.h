@@ -168,7 +168,8 @@ struct SchedulingClass {
   int64_t waiting = 0;
 
   // --- Kept by the placer ---
-  // By choice: when no node's key could hold it, as the index counts; see CapacityIndex::Likely().
+  // By choice: when nothing could hold it, by the index's version and the rows that had risen; see
+  // LikelyRoom().
   struct NoRoom {
     uint64_t version = 0;  // 0: not known.
     uint64_t risen = 0;
