@@ -114,7 +114,7 @@ void Scheduler::Impl::DropHoldsOn(const Node& node) {
 void Scheduler::Impl::LookAgain(SchedulingClass& of) {
   of.found_no_victims = false;
   of.blocked = false;
-  look_again_ = true;
+  look_again_ = changed_ = true;
   Touch(of);
   if (of.waits()) Reindex(of);
 }
