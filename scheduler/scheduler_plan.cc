@@ -109,6 +109,7 @@ bool Scheduler::Impl::PlaceHeadWithin(PlanSource plan, SchedulingClass& of) {
       known.Take(bundle.placement.node, bundle.placement.resources, now_,
                  ExpectedDuration(of.spec));
     }
+    look_again_ = true;  // What had no room before a reservation that is put off now may have some.
     return true;
   }
   if (of.shaped()) return PlaceShapedWithin(plan, of, head);
