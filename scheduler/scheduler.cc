@@ -18,6 +18,7 @@ void Scheduler::Impl::Step(const Event& event, std::vector<Action>& actions) {
   const bool was_in_grace = InGrace();
   now_ = std::max(now_, event.at);
   if (was_in_grace && !InGrace()) look_at_all_ = true;
+  changed_ = changed_ || now_ >= plan_holds_until_;
   OpenDueChoices();
   GiveUpAdoptions();
   Settle();
@@ -43,7 +44,7 @@ absl::Time Scheduler::Impl::NextTick() const {
   absl::Time next = absl::InfiniteFuture();
   if (!timers_.empty()) next = std::min(next, timers_.begin()->first.first);
   if (!adoptions_.empty()) next = std::min(next, adoptions_.begin()->first);
-  next = std::min({next, leaving_.NextDue(), NextSlice(), ReservationTick()});
+  next = std::min({next, leaving_.NextDue(), NextSlice(), ReservationTick(), plan_holds_until_});
   if (!holds_.empty()) next = std::min(next, holds_.NextEnd());
   const auto back = returns_.upper_bound({now_, RequestId{UINT64_MAX}});
   if (back != returns_.end()) next = std::min(next, back->first);

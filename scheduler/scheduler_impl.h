@@ -178,7 +178,7 @@ class Scheduler::Impl {
   bool PlaceGroupWithin(PlanSource plan, SchedulingClass& of, Request& head);
   bool PlaceShapedWithin(PlanSource plan, SchedulingClass& of, Request& head);
   void ReserveStart(Timeline& plan, const Request& request);
-  void AddEnds(Timeline& plan) const;
+  absl::Time AddEnds(Timeline& plan) const;
   absl::Duration ExpectedDuration(const RequestSpec& spec) const;
   std::optional<Room> FindWithinQuota(const SchedulingClass& of, int first, int open,
                                       const std::vector<Node*>* only) const;
@@ -395,7 +395,8 @@ class Scheduler::Impl {
   bool quota_used_ = false;   // Since LookAtQuotas(): a quota has less left,
   bool quota_freed_ = false;  // or more.
   bool look_again_ = false;   // A class is to be tried again in this Settle().
-  bool changed_ = false;      // Since the last Settle(): something may be placed or taken.
+  absl::Time plan_holds_until_ = absl::InfiniteFuture();  // Of easy and conservative backfill.
+  bool changed_ = false;  // Since the last Settle(): something may be placed or taken.
   absl::Time recall_looked_at_ = absl::InfinitePast();
   // Granted by a later choice, with moves left and not told: when it may return to an earlier one.
   absl::btree_set<std::pair<absl::Time, RequestId>> returns_;

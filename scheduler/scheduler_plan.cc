@@ -13,7 +13,9 @@ absl::Duration Scheduler::Impl::ExpectedDuration(const RequestSpec& spec) const 
                                                             : spec.expected_duration;
 }
 
-void Scheduler::Impl::AddEnds(Timeline& plan) const {
+// When the first of these turns out to be late.
+absl::Time Scheduler::Impl::AddEnds(Timeline& plan) const {
+  absl::Time first = absl::InfiniteFuture();
   for (const Node* node : cluster_.nodes()) {
     for (const LeaseId& lease : node->leases) {
       const Request& request = *Find(lease.first);
@@ -28,13 +30,16 @@ void Scheduler::Impl::AddEnds(Timeline& plan) const {
       Resources held = bundle.placement.resources;
       if (bundle.blocked) held.cpus = 0;  // Lent out already.
       plan.AddEnd(node->id, held, end);
+      if (end >= now_) first = std::min(first, end + absl::Nanoseconds(1));
     }
   }
   plan.Ready();
+  return first;
 }
 
 void Scheduler::Impl::PlaceByPlan() {
   if (!changed_ && grown_.empty()) return;
+  plan_holds_until_ = absl::InfiniteFuture();
   const bool easy = config_.sharing.backfill == Backfill::kEasy;
   const int reservations_max = easy ? 1 : config_.sharing.reservations_max;
   int reservations = 0;
@@ -43,7 +48,7 @@ void Scheduler::Impl::PlaceByPlan() {
   const auto plan = [&]() -> Timeline& {
     if (!made) {
       made.emplace(cluster_.nodes(), now_);
-      AddEnds(*made);
+      plan_holds_until_ = AddEnds(*made);
     }
     for (const Request* request : not_planned) ReserveStart(*made, *request);
     not_planned.clear();
@@ -71,6 +76,7 @@ void Scheduler::Impl::PlaceByPlan() {
     if (MayPreempt()) plan();  // What is taken for those behind it changes the plan.
     if (Request* const after = easy ? nullptr : of.After(*next)) turns.Put(after);
   }
+  if (waiting_ == 0) plan_holds_until_ = absl::InfiniteFuture();
   grown_.clear();
 }
 

@@ -15,7 +15,7 @@
 //                 and whoever comes after may be placed where that does not put it off;
 //   conservative  all that wait get such a reservation, the first `reservations_max` in turn.
 //   A lease without an expected duration, or past it, is reckoned to last `duration_default`, or
-//   twice, four times, ... as long.
+//   twice, four times, ... as long; who waits is looked at again when one is past its time.
 // Nothing holds back what a blocked lease waits for: while a lease of a job is blocked (its task
 //   waits for others, of the same job), requests of that job may be placed wherever there is room,
 //   whoever's turn it is, whatever is reserved (by backfill, or for a group: reservation.h). Else
