@@ -39,6 +39,7 @@ struct SimTask {
   uint64_t family = 0;      // Of such a task: which of its driver's parents it is of.
   bool may_fail = false;    // Cancelled, timed out, infeasible, or depends on such a task.
   std::string class_name;
+  std::string only_on;  // The node that it asks for, and no other; empty: any.
   int completions = 0;
   absl::Status status;
 };

@@ -34,6 +34,7 @@ void ClusterSim::Liveness() {
   CheckOutcomes();
   clock_.RunUntil(clock_.now() + kForgetWithin, failed);
   CheckNothingLeft("while the drivers stay");
+  CheckQuarantines();
   std::vector<std::shared_ptr<DriverProcess>> drivers;
   for (const auto& [id, driver] : drivers_) {
     if (!driver->nested) drivers.push_back(driver);

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "absl/container/btree_map.h"
+#include "absl/container/btree_set.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "runtime/client/driver_core.h"
@@ -121,6 +122,7 @@ struct WorkerProcess {
   bool dead = false;
   bool frozen = false;
   bool draining = false;
+  absl::btree_set<uint32_t> broken_gpus;
   std::deque<std::function<void()>> deferred;  // What reached it while it was frozen.
 };
 
@@ -374,6 +376,9 @@ class ClusterSim {
   void StartDriver(int tasks, absl::Duration within);
 
   void SubmitDrawn(const std::shared_ptr<DriverProcess>& driver);
+  // Of some the name of a node that is there now.
+  std::string DrawNode();
+  void AskForNode(const std::string& node, DrawnSpec& drawn);
 
   void Register(DriverProcess& driver, const std::shared_ptr<SimTask>& task);
 
@@ -437,6 +442,7 @@ class ClusterSim {
   void CheckSharingOutlivesTheHead();
   void OpenQuota();
   void Fault(uint64_t which);
+  void CheckQuarantines();
 
   const SimOptions options_;
   Prng prng_;

@@ -114,6 +114,19 @@ void ClusterSim::Do(const DriverPtr& driver, const client::GroupChanged& changed
   }
 }
 
+std::string ClusterSim::DrawNode() {
+  return workers_.empty() || !prng_.Percent(8) ? "" : Pick(workers_)->core->node_name();
+}
+
+// Hard half the time: that node or none.
+void ClusterSim::AskForNode(const std::string& node, DrawnSpec& drawn) {
+  const bool soft = prng_.Percent(50);
+  drawn.spec.mutable_affinity()->set_node(node);
+  drawn.spec.mutable_affinity()->set_soft(soft);
+  // The node may be gone for good, or be too small.
+  drawn.nowhere = drawn.nowhere || (!soft && (plan_.any_fault() || !plan_.small));
+}
+
 void ClusterSim::SubmitDrawn(const std::shared_ptr<DriverProcess>& driver) {
   if (plan_.placement_groups && prng_.Percent(8)) MakeGroup(driver);
   auto task = std::make_shared<SimTask>();
@@ -128,8 +141,16 @@ void ClusterSim::SubmitDrawn(const std::shared_ptr<DriverProcess>& driver) {
     if (plan_.small) task->ranks = 1;
     if (drawn.spec.choices(0).resources().gpus() > 10000) task->ranks = 1;
     drawn.spec.set_bundles(task->ranks);
+    if (const std::string node = DrawNode(); !node.empty()) AskForNode(node, drawn);
     drawn.spec.set_name("group");
   } else {
+    if (const std::string node = DrawNode(); !node.empty()) {
+      DrawnSpec asking = DrawSpec(prng_, plan_.small);
+      AskForNode(node, asking);
+      asking.spec.set_name(absl::StrCat("class", driver->classes.size() + 1));
+      const client::ClassNumber number = driver->core->AddClass(asking.spec);
+      driver->classes.emplace_back(number, std::move(asking));
+    }
     const auto& [number, spec] = driver->classes[prng_.Below(driver->classes.size())];
     task_class = number;
     drawn = spec;
@@ -141,6 +162,7 @@ void ClusterSim::SubmitDrawn(const std::shared_ptr<DriverProcess>& driver) {
     }
   }
   task->class_name = drawn.spec.name();
+  if (!drawn.spec.affinity().soft()) task->only_on = drawn.spec.affinity().node();
   task->max_retries = prng_.Percent(10) ? -1 : static_cast<int>(prng_.Between(0, 3));
   const uint64_t length = prng_.Below(10);
   task->run = length < 6   ? prng_.Between(absl::Microseconds(20), absl::Milliseconds(3))

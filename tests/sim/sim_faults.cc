@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "tests/sim/cluster_sim_impl.h"
 
 namespace muster::sim {
@@ -13,7 +14,7 @@ void ClusterSim::ScheduleFault() {
     if (healed_) return;
     ScheduleFault();
     ++faults_;
-    Fault(prng_.Below(11));
+    Fault(prng_.Below(12));
   });
 }
 
@@ -73,6 +74,15 @@ void ClusterSim::Fault(uint64_t which) {
                  [this, worker] { UndoControl(worker); });
   } else if (which == 10 && plan_.sharing_changes) {
     ChangeSharing();
+  } else if (which == 11 && plan_.gpu_failure && !workers_.empty()) {
+    const WorkerPtr worker = Pick(workers_);
+    const int gpus = plan_.workers[worker->slot].gpus_size();
+    if (gpus == 0) return;
+    const auto gpu = static_cast<uint32_t>(prng_.Below(static_cast<uint64_t>(gpus)));
+    Reach(worker, [this, worker, gpu] {
+      if (worker->dead || !worker->broken_gpus.insert(gpu).second) return;
+      Step(worker, worker::GpuFailed{gpu, "it is broken"}, "GPU failed");
+    });
   }
 }
 
@@ -160,12 +170,29 @@ void ClusterSim::UndoControl(const WorkerPtr& worker) {
   undrain.mutable_drain()->set_draining(false);
   const bool done = Control(worker, undrain) || worker->draining;
   for (uint32_t gpu = 0; gpu < 2; ++gpu) {
+    if (worker->broken_gpus.contains(gpu)) continue;
     v1::ControlNodeRequest healthy;
     healthy.mutable_health()->set_gpu(gpu);
     healthy.mutable_health()->set_healthy(true);
     Control(worker, healthy);
   }
   if (!done) clock_.After(absl::Seconds(1), [this, worker] { UndoControl(worker); });
+}
+
+// A GPU that broke stays out, whatever crashed and whoever was away; no other does.
+void ClusterSim::CheckQuarantines() {
+  absl::btree_map<std::string, absl::btree_set<uint32_t>> out;  // By node.
+  const v1::StatusReply status = head_->core->Status(clock_.now());
+  for (const v1::NodeStatus& node : status.nodes()) {
+    for (const v1::GpuHealth& gpu : node.unhealthy()) out[node.id()].insert(gpu.gpu());
+  }
+  for (const auto& [number, worker] : workers_) {
+    const absl::btree_set<uint32_t>& known = out[worker->core->node_name()];
+    if (known == worker->broken_gpus) continue;
+    checker_.Fail(absl::StrCat("worker ", number, " has the broken GPUs [",
+                               absl::StrJoin(worker->broken_gpus, ", "), "], and the head knows [",
+                               absl::StrJoin(known, ", "), "]"));
+  }
 }
 
 }  // namespace muster::sim

@@ -112,6 +112,7 @@ SimPlan DrawPlan(Prng& prng) {
   plan.worker_freeze = prng.Percent(50);
   plan.worker_drain = prng.Percent(30);
   plan.operators = prng.Percent(30);
+  plan.gpu_failure = prng.Percent(30);
   plan.sharing_changes = !plan.small && prng.Percent(40);
   plan.executor_crash = prng.Percent(60);
   plan.head_crash = prng.Percent(50);
@@ -130,13 +131,19 @@ std::string SimPlan::ToString() const {
       sharing.preemption ? ", preemption" : "",
       sharing.time_slice != absl::InfiniteDuration() ? ", time slices" : "",
       placement_groups ? ", placement groups" : "", quotas.empty() ? "" : ", quotas", "; faults:");
-  const std::pair<bool, const char*> faults[] = {
-      {link_loss, "link_loss"},           {delay_spikes, "delay_spikes"},
-      {data_loss, "data_loss"},           {driver_crash, "driver_crash"},
-      {worker_crash, "worker_crash"},     {worker_freeze, "worker_freeze"},
-      {worker_drain, "worker_drain"},     {operators, "operators"},
-      {executor_crash, "executor_crash"}, {head_crash, "head_crash"},
-      {start_failure, "start_failure"},   {sharing_changes, "sharing_changes"}};
+  const std::pair<bool, const char*> faults[] = {{link_loss, "link_loss"},
+                                                 {delay_spikes, "delay_spikes"},
+                                                 {data_loss, "data_loss"},
+                                                 {driver_crash, "driver_crash"},
+                                                 {worker_crash, "worker_crash"},
+                                                 {worker_freeze, "worker_freeze"},
+                                                 {worker_drain, "worker_drain"},
+                                                 {operators, "operators"},
+                                                 {gpu_failure, "gpu_failure"},
+                                                 {executor_crash, "executor_crash"},
+                                                 {head_crash, "head_crash"},
+                                                 {start_failure, "start_failure"},
+                                                 {sharing_changes, "sharing_changes"}};
   for (const auto& [on, name] : faults) {
     if (on) absl::StrAppend(&text, " ", name);
   }

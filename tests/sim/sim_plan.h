@@ -44,6 +44,7 @@ struct SimPlan {
   bool worker_freeze = false;
   bool worker_drain = false;
   bool operators = false;        // Drain nodes and quarantine GPUs for a while.
+  bool gpu_failure = false;      // For good, and told by the worker.
   bool sharing_changes = false;  // Quotas and weights, for a while.
   bool executor_crash = false;
   bool head_crash = false;
@@ -52,8 +53,8 @@ struct SimPlan {
 
   bool any_fault() const {
     return link_loss || delay_spikes || data_loss || driver_crash || worker_crash ||
-           worker_freeze || worker_drain || operators || sharing_changes || executor_crash ||
-           head_crash || start_failure;
+           worker_freeze || worker_drain || operators || gpu_failure || sharing_changes ||
+           executor_crash || head_crash || start_failure;
   }
   std::string ToString() const;
 };

@@ -25,6 +25,13 @@ void ClusterSim::StartTask(const std::shared_ptr<ExecutorProcess>& process,
   Note("executor", run.executor, "starts task", push);
   if (driver == drivers_.end()) return;  // Nobody will hear: the connection's end will end it.
   const std::shared_ptr<SimTask> task = driver->second->tasks.at(push.sequence());
+  const auto worker = workers_.find(process->worker);
+  if (!task->only_on.empty() && worker != workers_.end() &&
+      worker->second->core->node_name() != task->only_on) {
+    checker_.Fail(absl::StrCat("task ", run.driver, "/", run.sequence, " runs on node ",
+                               worker->second->core->node_name(), ", and asked for ",
+                               task->only_on));
+  }
   const uint64_t number = checker_.Starts(run, *task, push.attempt());
   const uint64_t runs = process->sim->runs();
   const auto finish = [this, process, task, number, runs, sequence = push.sequence()] {
