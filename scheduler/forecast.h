@@ -30,7 +30,8 @@ namespace muster::sched {
 
 struct ForecastConfig {
   absl::Duration horizon = absl::Hours(24 * 365);  // How far it looks ahead.
-  int64_t steps_max = 200'000;                     // Events, before it gives up.
+  // Events before it gives up; what a step looks for in the plans of backfill counts as well.
+  int64_t steps_max = 200'000;
 };
 
 // When and where a request starts.

@@ -1,6 +1,7 @@
 #include "scheduler/group_plan.h"
 
 #include <algorithm>
+#include <optional>
 #include <tuple>
 #include <utility>
 
@@ -77,6 +78,31 @@ void ReleaseGroupPlan(const GroupPlan& plan, SelectorIndex& index, Topology& top
       if (level.spread_key >= 0) topology.Release(level.spread_key);
     }
   }
+}
+
+Resources LeastOf(const GroupPlan& plan, int open) {
+  const auto lower = [](Resources& least, const Resources& other) {
+    least.cpus = std::min(least.cpus, other.cpus);
+    least.gpus = std::min(least.gpus, other.gpus);
+    least.memory_bytes = std::min(least.memory_bytes, other.memory_bytes);
+  };
+  std::optional<Resources> least;
+  const size_t shapes = plan.choices_open ? 1 : static_cast<size_t>(open);
+  for (size_t i = 0; i < shapes; ++i) {
+    Resources all;
+    for (const BundleKind& kind : plan.shapes[i].kinds) {
+      const size_t choices = plan.choices_open ? static_cast<size_t>(open) : kind.choices->size();
+      Resources one = kind.choices->front().resources;
+      for (size_t j = 1; j < choices; ++j) lower(one, (*kind.choices)[j].resources);
+      const int64_t bundles = static_cast<int64_t>(kind.bundles.size());
+      all.cpus += one.cpus * bundles;
+      all.gpus += one.gpus * bundles;
+      all.memory_bytes += one.memory_bytes * bundles;
+    }
+    if (!least) least = all;
+    lower(*least, all);
+  }
+  return least.value_or(Resources{});
 }
 
 const Choice& ChoiceOf(const RequestSpec& spec, int shape, int bundle, int choice) {

@@ -9,6 +9,7 @@
 
 #include "scheduler/choice.h"
 #include "scheduler/label_selector.h"
+#include "scheduler/resources.h"
 #include "scheduler/selector_index.h"
 #include "scheduler/topology.h"
 
@@ -46,6 +47,10 @@ struct GroupPlan {
 std::unique_ptr<GroupPlan> MakeGroupPlan(const RequestSpec& spec, SelectorIndex& index,
                                          Topology& topology);
 void ReleaseGroupPlan(const GroupPlan& plan, SelectorIndex& index, Topology& topology);
+
+// CPUs, GPUs and memory that all its bundles take at least, whichever of the open shapes and
+// choices they get.
+Resources LeastOf(const GroupPlan& plan, int open);
 
 // What one bundle of the shape asks for by a choice.
 const Choice& ChoiceOf(const RequestSpec& spec, int shape, int bundle, int choice);

@@ -15,6 +15,7 @@ namespace muster::sched {
 void Scheduler::Impl::Step(const Event& event, std::vector<Action>& actions) {
   actions_ = &actions;
   const size_t first_action = actions.size();
+  searches_ = 0;
   const bool was_in_grace = InGrace();
   now_ = std::max(now_, event.at);
   if (was_in_grace && !InGrace()) look_at_all_ = true;
@@ -508,6 +509,7 @@ std::vector<WaitingClass> Scheduler::Waiting(absl::Time now) const { return impl
 std::vector<TenantView> Scheduler::TenantViews() const { return impl_->TenantViews(); }
 std::vector<QuotaView> Scheduler::QuotaViews() const { return impl_->QuotaViews(); }
 std::vector<NodeView> Scheduler::Nodes() const { return impl_->Nodes(); }
+int64_t Scheduler::searches() const { return impl_->searches(); }
 bool Scheduler::HasWaiting() const { return impl_->HasWaiting(); }
 std::vector<DecisionView> Scheduler::NewestDecisions(size_t most) const {
   return impl_->NewestDecisions(most);

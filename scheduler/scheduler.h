@@ -129,6 +129,10 @@ class Scheduler {
   std::vector<NodeView> Nodes() const;
   bool HasWaiting() const;
 
+  // How often the last Step() looked for room for a whole group at some time, for easy and
+  // conservative backfill: what it cost.
+  int64_t searches() const;
+
   // The last decisions, newest first; one by its number; and the last grant of a request, or what
   // else was decided of it. nullopt: not known (any more).
   std::vector<DecisionView> NewestDecisions(size_t most) const;

@@ -74,6 +74,7 @@ class Scheduler::Impl {
   std::vector<NodeView> Nodes() const { return cluster_.Views(); }
   std::vector<TenantView> TenantViews() const;
   std::vector<QuotaView> QuotaViews() const;
+  int64_t searches() const { return searches_; }
   bool HasWaiting() const { return waiting_ > 0 || !broken_.empty(); }
   void CheckInvariants() const;
 
@@ -396,6 +397,7 @@ class Scheduler::Impl {
   bool quota_freed_ = false;  // or more.
   bool look_again_ = false;   // A class is to be tried again in this Settle().
   absl::Time plan_holds_until_ = absl::InfiniteFuture();  // Of easy and conservative backfill.
+  int64_t searches_ = 0;                                  // Of plans, in this Step().
   bool changed_ = false;  // Since the last Settle(): something may be placed or taken.
   absl::Time recall_looked_at_ = absl::InfinitePast();
   // Granted by a later choice, with moves left and not told: when it may return to an earlier one.

@@ -76,6 +76,7 @@ void Scheduler::Impl::PlaceByPlan() {
     if (MayPreempt()) plan();  // What is taken for those behind it changes the plan.
     if (Request* const after = easy ? nullptr : of.After(*next)) turns.Put(after);
   }
+  if (made) searches_ += made->searches();
   if (waiting_ == 0) plan_holds_until_ = absl::InfiniteFuture();
   grown_.clear();
 }
@@ -94,7 +95,8 @@ void Scheduler::Impl::ReserveStart(Timeline& plan, const Request& request) {
   const auto find = [&](CapacityView view) {
     return group_placer_.Find(*of.plan, request.open, topology, view, group_room_);
   };
-  const std::optional<absl::Time> start = plan.EarliestGroup(duration, find);
+  const std::optional<absl::Time> start =
+      plan.EarliestGroup(duration, LeastOf(*of.plan, request.open), find);
   if (!start) return;
   for (size_t i = 0; i < group_room_.rooms.size(); ++i) {
     const Room& room = group_room_.rooms[i];
@@ -189,7 +191,7 @@ bool Scheduler::Impl::PlaceShapedWithin(PlanSource plan, SchedulingClass& of, Re
   const auto find = [&](CapacityView view) {
     return group_placer_.Find(*of.plan, head.open, topology, view, group_room_);
   };
-  if (!known.GroupNow(duration, find)) return false;
+  if (!known.GroupNow(duration, LeastOf(*of.plan, head.open), find)) return false;
   PlaceFoundShape(head);
   for (const Bundle& bundle : head.bundles) {
     known.Take(bundle.placement.node, bundle.placement.resources, now_, duration);

@@ -119,6 +119,42 @@ TEST_F(SchedulerTest, LostNodesStayInViewAndMayJoinAgain) {
   EXPECT_EQ(scheduler_.Nodes()[0].total.cpus, 2 * kUnit);
 }
 
+// Whole groups are looked for only at times when the nodes have as much free as they take at least.
+TEST(SchedulerPlanTest, HopelessTimesAreNotSearched) {
+  SchedulerConfig config;
+  config.sharing.backfill = Backfill::kConservative;
+  Scheduler scheduler(config);
+  std::vector<Action> actions;
+  const auto step = [&](decltype(Event::what) what) {
+    actions.clear();
+    scheduler.Step({.at = absl::UnixEpoch(), .what = std::move(what)}, actions);
+    return actions.size();
+  };
+  const auto one = [](Resources resources, absl::Duration expected) {
+    RequestSpec spec{.expected_duration = expected};
+    spec.choices.push_back({.resources = std::move(resources)});
+    return spec;
+  };
+  NodeJoined join{.node = {1}, .name = "n"};
+  join.total.cpus = 2 * kUnit;
+  join.total.gpu_devices = 1;
+  step(join);
+  ASSERT_EQ(step(Requested{.request = {1}, .spec = one({.cpus = 2 * kUnit}, absl::Seconds(10))}),
+            1u);
+  BundleSpec bundle;  // By its second choice at least.
+  bundle.choices = {{.resources = {.cpus = 3 * kUnit}}, {.resources = {.cpus = kUnit}}};
+  RequestSpec group = GroupSpec({{.bundles = {bundle, bundle}}});
+  group.expected_duration = absl::Seconds(20);
+  step(Requested{.request = {2}, .spec = group});
+  step(Requested{.request = {3}, .spec = group});
+  EXPECT_EQ(scheduler.searches(), 0);  // Nobody comes after them.
+  const RequestSpec gpu = one({.gpus = kUnit}, absl::Seconds(5));
+  ASSERT_EQ(step(Requested{.request = {4}, .spec = gpu}), 1u);
+  EXPECT_EQ(scheduler.searches(), 2);  // After 10 s, and after 30 s.
+  ASSERT_EQ(step(LeaseFinished{.request = {1}}), 1u);
+  EXPECT_EQ(std::get<Grant>(actions[0]).request.value, 2u);
+}
+
 TEST_F(SchedulerTest, NameAndOwnerAreOfTheClass) {
   RequestSpec spec = Spec();
   spec.name = "Score";

@@ -1,6 +1,7 @@
 #include "scheduler/timeline.h"
 
 #include <algorithm>
+#include <array>
 #include <limits>
 #include <utility>
 
@@ -210,8 +211,7 @@ int64_t Timeline::RoomNow(const Node& node, const Resources& needs, absl::Durati
   return CountOver(*line, AmountsOf(needs), now_, After(now_, NanosOf(duration)));
 }
 
-std::optional<Capacity> Timeline::Over(const Line& line, const Capacity& base, int64_t from,
-                                       int64_t until) const {
+Timeline::Amounts Timeline::Least(const Line& line, int64_t from, int64_t until) {
   Amounts least = line.steps[StepAt(line, from)].free;
   for (size_t i = StepAt(line, from) + 1; i < line.steps.size(); ++i) {
     if (line.steps[i].at >= until) break;
@@ -219,6 +219,10 @@ std::optional<Capacity> Timeline::Over(const Line& line, const Capacity& base, i
       least[j] = std::min(least[j], line.steps[i].free[j]);
     }
   }
+  return least;
+}
+
+std::optional<Capacity> Timeline::Only(const Amounts& least, const Capacity& base) const {
   const auto taken = [&](size_t index, int64_t has) {
     return std::max(has, int64_t{0}) -
            std::clamp(least[index], int64_t{0}, std::max(has, int64_t{0}));
@@ -244,12 +248,21 @@ std::optional<Capacity> Timeline::Over(const Line& line, const Capacity& base, i
   return capacity;
 }
 
-bool Timeline::FindAt(int64_t at, int64_t duration, Finder find) const {
+bool Timeline::FindAt(int64_t at, int64_t duration, const Resources& least, Finder find) const {
+  std::vector<Amounts> amounts;
+  amounts.reserve(lines_.size());
+  std::array<int64_t, kFixed> sums{};
+  for (const Line& line : lines_) {
+    amounts.push_back(Least(line, at, After(at, duration)));
+    for (size_t i = 0; i < kFixed; ++i) sums[i] += std::max(amounts.back()[i], int64_t{0});
+  }
+  if (sums[0] < least.cpus || sums[1] < least.gpus || sums[2] < least.memory_bytes) return false;
+  ++searches_;
   std::vector<std::optional<Capacity>> free;
   free.reserve(lines_.size());
-  for (const Line& line : lines_) {
-    const Capacity& base = at == now_ ? line.node->free : line.node->empty();
-    free.push_back(Over(line, base, at, After(at, duration)));
+  for (size_t i = 0; i < lines_.size(); ++i) {
+    const Node& node = *lines_[i].node;
+    free.push_back(Only(amounts[i], at == now_ ? node.free : node.empty()));
   }
   return find([&](const Node& node) -> const Capacity* {
     const auto line = line_of_.find(node.id);
@@ -258,11 +271,12 @@ bool Timeline::FindAt(int64_t at, int64_t duration, Finder find) const {
   });
 }
 
-bool Timeline::GroupNow(absl::Duration duration, Finder find) const {
-  return FindAt(now_, NanosOf(duration), find);
+bool Timeline::GroupNow(absl::Duration duration, const Resources& least, Finder find) const {
+  return FindAt(now_, NanosOf(duration), least, find);
 }
 
-std::optional<absl::Time> Timeline::EarliestGroup(absl::Duration duration, Finder find) const {
+std::optional<absl::Time> Timeline::EarliestGroup(absl::Duration duration, const Resources& least,
+                                                  Finder find) const {
   std::vector<int64_t> times;
   for (const Line& line : lines_) {
     for (const Step& step : line.steps) times.push_back(step.at);
@@ -274,7 +288,7 @@ std::optional<absl::Time> Timeline::EarliestGroup(absl::Duration duration, Finde
     times.resize(kGroupTimesMax);
   }
   for (const int64_t at : times) {
-    if (FindAt(at, NanosOf(duration), find)) return absl::FromUnixNanos(at);
+    if (FindAt(at, NanosOf(duration), least, find)) return absl::FromUnixNanos(at);
   }
   return std::nullopt;
 }

@@ -52,10 +52,15 @@ class Timeline {
   // will have then. Which devices are free then is made up; of the first kGroupTimesMax times at
   // which something is free, and the last. nullopt: never, as far as is known.
   static constexpr size_t kGroupTimesMax = 256;
+  // `least` is what it takes on all nodes together, of CPUs, GPUs and memory: where there is less,
+  // `find` is not asked.
   using Finder = absl::FunctionRef<bool(CapacityView)>;
-  std::optional<absl::Time> EarliestGroup(absl::Duration duration, Finder find) const;
+  std::optional<absl::Time> EarliestGroup(absl::Duration duration, const Resources& least,
+                                          Finder find) const;
   // Whether it has from now on, on the devices that are free now.
-  bool GroupNow(absl::Duration duration, Finder find) const;
+  bool GroupNow(absl::Duration duration, const Resources& least, Finder find) const;
+  // How often `find` was asked.
+  int64_t searches() const { return searches_; }
 
   void Reserve(const Resources& needs, const Start& start, absl::Duration duration);
   void Take(NodeId node, const Resources& needs, absl::Time from, absl::Duration duration);
@@ -75,10 +80,11 @@ class Timeline {
 
   Amounts AmountsOf(const Resources& resources) const;
   const Line* Find(NodeId node) const;
-  // What of `base`, free now or ever, is free all the time.
-  std::optional<Capacity> Over(const Line& line, const Capacity& base, int64_t from,
-                               int64_t until) const;
-  bool FindAt(int64_t at, int64_t duration, Finder find) const;
+  // What is free all the time.
+  static Amounts Least(const Line& line, int64_t from, int64_t until);
+  // That much of `base`, free now or ever.
+  std::optional<Capacity> Only(const Amounts& least, const Capacity& base) const;
+  bool FindAt(int64_t at, int64_t duration, const Resources& least, Finder find) const;
   static size_t StepAt(const Line& line, int64_t at);  // Its index, made if need be: see Split().
   static size_t Split(Line& line, int64_t at);
   static int64_t Count(const Amounts& free, const Amounts& needs);
@@ -90,6 +96,7 @@ class Timeline {
                                int64_t duration) const;
 
   const int64_t now_;
+  mutable int64_t searches_ = 0;
   std::vector<Line> lines_;
   absl::btree_map<NodeId, size_t> line_of_;
   absl::btree_map<std::string, size_t> custom_;  // Index into Amounts.
