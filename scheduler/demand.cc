@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <limits>
 #include <utility>
 
 #include "scheduler/base/check.h"
@@ -202,11 +203,16 @@ void TypicalShapes::Steps::Make(std::vector<std::pair<int64_t, size_t>> shapes) 
     }
     sets.back()[shape / 64] |= uint64_t{1} << (shape % 64);
   }
+  from.resize(std::bit_ceil(from.size()), std::numeric_limits<int64_t>::max());  // For At().
 }
 
 const TypicalShapes::Set& TypicalShapes::Steps::At(int64_t amount) const {
-  const auto above = std::upper_bound(from.begin() + 1, from.end(), amount);
-  return sets[static_cast<size_t>(above - from.begin()) - 1];
+  // The last that is no larger, by halves, without a branch that could be guessed wrong.
+  size_t at = 0;
+  for (size_t half = from.size() / 2; half > 0; half /= 2) {
+    at += from[at + half] <= amount ? half : 0;
+  }
+  return sets[at];
 }
 
 TypicalShapes::Set TypicalShapes::OfKind(const std::string* kind) const {
@@ -220,8 +226,8 @@ TypicalShapes::Set TypicalShapes::OfKind(const std::string* kind) const {
 int64_t TypicalShapes::WeightOf(const Set& set) const {
   int64_t weight = 0;
   for (size_t word = 0; word < set.size(); ++word) {
-    size_t eight = word * 8;
-    for (uint64_t bits = set[word]; bits != 0; bits >>= 8) weight += weights_[eight++][bits & 0xFF];
+    if (set[word] == 0) continue;
+    for (size_t i = 0; i < 8; ++i) weight += weights_[word * 8 + i][set[word] >> (i * 8) & 0xFF];
   }
   return weight;
 }
