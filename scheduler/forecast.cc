@@ -133,25 +133,31 @@ std::vector<StartEstimate> Forecast::Run(const std::vector<RequestId>& requests)
   }
   while (missing_ > 0 && Advance()) {
   }
-  const bool too_far = steps_ >= config_.steps_max || now_ - begin_ >= config_.horizon;
   std::vector<StartEstimate> estimates;
   for (const RequestId id : requests) {
     StartEstimate& estimate = wanted_.at(id);
-    if (estimate.when == StartEstimate::When::kUnknown) {
-      const std::optional<Explanation> waits = scheduler_->Explain(id, now_);
-      if (waits && !waits->infeasible.empty()) {
-        estimate.when = StartEstimate::When::kInfeasible;
-        estimate.reason = waits->infeasible;
-      } else if (too_far) {
-        estimate.when = StartEstimate::When::kTooFar;
-      } else {
-        estimate.unknown = CountUnknown(id);
-        if (waits) estimate.reason = absl::StrJoin(waits->between_jobs, "; ");
-      }
-    }
+    if (estimate.when == StartEstimate::When::kUnknown) SayWhyUnknown(id, estimate);
     estimates.push_back(estimate);
   }
   return estimates;
+}
+
+void Forecast::SayWhyUnknown(RequestId request, StartEstimate& estimate) const {
+  const std::optional<Explanation> waits = scheduler_->Explain(request, now_);
+  if (waits && !waits->infeasible.empty()) {
+    estimate.when = StartEstimate::When::kInfeasible;
+    estimate.reason = waits->infeasible;
+    return;
+  }
+  estimate.unknown = CountUnknown(request);
+  // Where nothing is known to end, backfill makes new plans up to the horizon.
+  const bool nothing_ends = endings_.empty() && estimate.unknown > 0;
+  if (steps_ >= config_.steps_max || (now_ - begin_ >= config_.horizon && !nothing_ends)) {
+    estimate.when = StartEstimate::When::kTooFar;
+    estimate.unknown = 0;
+    return;
+  }
+  if (waits) estimate.reason = absl::StrJoin(waits->between_jobs, "; ");
 }
 
 bool Forecast::Advance() {

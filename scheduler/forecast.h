@@ -101,6 +101,7 @@ class Forecast {
   explicit Forecast(ForecastConfig config) : config_(config) {}
   static std::optional<Length> LengthOf(const RequestSpec& spec, const DurationHistory& history);
   void Plan(const Lease& lease, absl::Time began, const std::optional<Length>& length);
+  void SayWhyUnknown(RequestId request, StartEstimate& estimate) const;
   bool Advance();  // To the next thing that happens; false: nothing does.
   void Step(decltype(Event::what) what);
   void Take(const Action& action);
@@ -129,7 +130,6 @@ class Forecast {
   absl::btree_map<RequestId, StartEstimate> wanted_;
   size_t missing_ = 0;  // Of `wanted_`, those that nothing is known of yet.
   std::vector<Action> actions_;
-  std::vector<Action> more_;
 };
 
 }  // namespace muster::sched

@@ -116,6 +116,33 @@ TEST_F(ForecastTest, BoundsEndIt) {
   EXPECT_EQ(Make()->Run({RequestId{100}})[0].when, When::kKnown);
 }
 
+// Plans change for as long as leases are late: that is no reason to look for ever, or to be unsure
+// of what is known.
+TEST(ForecastBackfillTest, LateLeasesMakeNewPlans) {
+  SchedulerConfig config;
+  config.sharing.backfill = Backfill::kEasy;
+  config.sharing.duration_default = absl::Seconds(600);
+  Scheduler scheduler(config);
+  std::vector<Action> actions;
+  const auto step = [&](decltype(Event::what) what) {
+    scheduler.Step({.at = At(0), .what = std::move(what)}, actions);
+  };
+  step(NodeJoined{.node = {1}, .name = "n1", .total = {.cpus = 4 * Amount::kUnit}});
+  step(Requested{.request = {1}, .spec = Spec("Train", 2)});  // Nobody knows how long.
+  step(Requested{.request = {2}, .spec = Spec("Big", 4)});
+  RequestSpec small = *Spec("Small", 2);
+  small.expected_duration = absl::Seconds(900);
+  step(Requested{.request = {3}, .spec = small});
+  ASSERT_EQ(actions.size(), 1u);
+  absl::StatusOr<std::unique_ptr<Forecast>> made = Forecast::Make(scheduler.TakeSnapshot(), {});
+  ASSERT_TRUE(made.ok()) << made.status();
+  const std::vector<StartEstimate> estimates = (*made)->Run({RequestId{2}, RequestId{3}});
+  EXPECT_EQ(estimates[0].when, When::kUnknown);
+  EXPECT_EQ(estimates[0].unknown, 1);
+  EXPECT_EQ(estimates[1].when, When::kKnown);  // Once Train is reckoned to last until 2,400 s.
+  EXPECT_EQ(estimates[1].at, At(1200) + absl::Nanoseconds(1));
+}
+
 // The estimate is what comes to pass where the durations are right and nothing new comes.
 class ForecastProperty : public ::testing::TestWithParam<uint64_t> {};
 

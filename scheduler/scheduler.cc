@@ -19,7 +19,7 @@ void Scheduler::Impl::Step(const Event& event, std::vector<Action>& actions) {
   const bool was_in_grace = InGrace();
   now_ = std::max(now_, event.at);
   if (was_in_grace && !InGrace()) look_at_all_ = true;
-  changed_ = changed_ || now_ >= plan_holds_until_;
+  changed_ = changed_ || now_ >= next_late_;
   OpenDueChoices();
   GiveUpAdoptions();
   Settle();
@@ -33,6 +33,7 @@ void Scheduler::Impl::Step(const Event& event, std::vector<Action>& actions) {
   } while (true);
   SayEmpty();
   RecordRest(first_action);
+  next_late_ = NextLate();
   if (config_.placement == PlacementPolicy::kBestFit) {
     cluster_.index().capacity().FileChanged();
   } else {
@@ -45,7 +46,7 @@ absl::Time Scheduler::Impl::NextTick() const {
   absl::Time next = absl::InfiniteFuture();
   if (!timers_.empty()) next = std::min(next, timers_.begin()->first.first);
   if (!adoptions_.empty()) next = std::min(next, adoptions_.begin()->first);
-  next = std::min({next, leaving_.NextDue(), NextSlice(), ReservationTick(), plan_holds_until_});
+  next = std::min({next, leaving_.NextDue(), NextSlice(), ReservationTick(), next_late_});
   if (!holds_.empty()) next = std::min(next, holds_.NextEnd());
   const auto back = returns_.upper_bound({now_, RequestId{UINT64_MAX}});
   if (back != returns_.end()) next = std::min(next, back->first);

@@ -179,7 +179,9 @@ class Scheduler::Impl {
   bool PlaceGroupWithin(PlanSource plan, SchedulingClass& of, Request& head);
   bool PlaceShapedWithin(PlanSource plan, SchedulingClass& of, Request& head);
   void ReserveStart(Timeline& plan, const Request& request);
-  absl::Time AddEnds(Timeline& plan) const;
+  absl::Time ExpectedEnd(const Request& request, LeaseId lease) const;
+  void AddEnds(Timeline& plan) const;
+  absl::Time NextLate() const;
   absl::Duration ExpectedDuration(const RequestSpec& spec) const;
   std::optional<Room> FindWithinQuota(const SchedulingClass& of, int first, int open,
                                       const std::vector<Node*>* only) const;
@@ -393,11 +395,11 @@ class Scheduler::Impl {
   absl::btree_set<RequestId> leaving_groups_;  // Told to leave for others.
   // Blocked leases, by tenant and job.
   absl::btree_map<std::pair<std::string, std::string>, int64_t> blocked_jobs_;
-  bool quota_used_ = false;   // Since LookAtQuotas(): a quota has less left,
-  bool quota_freed_ = false;  // or more.
-  bool look_again_ = false;   // A class is to be tried again in this Settle().
-  absl::Time plan_holds_until_ = absl::InfiniteFuture();  // Of easy and conservative backfill.
-  int64_t searches_ = 0;                                  // Of plans, in this Step().
+  bool quota_used_ = false;                        // Since LookAtQuotas(): a quota has less left,
+  bool quota_freed_ = false;                       // or more.
+  bool look_again_ = false;                        // A class is to be tried again in this Settle().
+  absl::Time next_late_ = absl::InfiniteFuture();  // See NextLate().
+  int64_t searches_ = 0;                           // Of plans, in this Step().
   bool changed_ = false;  // Since the last Settle(): something may be placed or taken.
   absl::Time recall_looked_at_ = absl::InfinitePast();
   // Granted by a later choice, with moves left and not told: when it may return to an earlier one.

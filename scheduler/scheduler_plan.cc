@@ -13,33 +13,47 @@ absl::Duration Scheduler::Impl::ExpectedDuration(const RequestSpec& spec) const 
                                                             : spec.expected_duration;
 }
 
-// When the first of these turns out to be late.
-absl::Time Scheduler::Impl::AddEnds(Timeline& plan) const {
-  absl::Time first = absl::InfiniteFuture();
+absl::Time Scheduler::Impl::ExpectedEnd(const Request& request, LeaseId lease) const {
+  absl::Duration expected = ExpectedDuration(request.of->spec);
+  const absl::Duration so_far = now_ - request.granted_at();
+  while (expected < so_far) expected *= 2;  // It took longer: it may take as long again.
+  const absl::Time end = request.granted_at() + expected;
+  const Leaving::Entry* const told = leaving_.Find(lease);
+  return told != nullptr && told->notice.deadline ? std::min(end, *told->notice.deadline) : end;
+}
+
+void Scheduler::Impl::AddEnds(Timeline& plan) const {
   for (const Node* node : cluster_.nodes()) {
     for (const LeaseId& lease : node->leases) {
       const Request& request = *Find(lease.first);
       const Bundle& bundle = request.bundles[lease.second];
       if (bundle.inside >= 0) continue;  // What it holds is its group's.
-      absl::Duration expected = ExpectedDuration(request.of->spec);
-      const absl::Duration so_far = now_ - request.granted_at();
-      while (expected < so_far) expected *= 2;  // It took longer: it may take as long again.
-      absl::Time end = request.granted_at() + expected;
-      const Leaving::Entry* const told = leaving_.Find(lease);
-      if (told != nullptr && told->notice.deadline) end = std::min(end, *told->notice.deadline);
       Resources held = bundle.placement.resources;
       if (bundle.blocked) held.cpus = 0;  // Lent out already.
-      plan.AddEnd(node->id, held, end);
-      if (end >= now_) first = std::min(first, end + absl::Nanoseconds(1));
+      plan.AddEnd(node->id, held, ExpectedEnd(request, lease));
     }
   }
   plan.Ready();
+}
+
+// When the first lease is late, and plans change. Where fewer than two wait there is nobody to pass
+// anybody.
+absl::Time Scheduler::Impl::NextLate() const {
+  absl::Time first = absl::InfiniteFuture();
+  if (!PlansAhead() || waiting_ < 2) return first;
+  for (const Node* node : cluster_.nodes()) {
+    for (const LeaseId& lease : node->leases) {
+      const Request& request = *Find(lease.first);
+      if (request.bundles[lease.second].inside >= 0) continue;
+      const absl::Time end = ExpectedEnd(request, lease);
+      if (end >= now_) first = std::min(first, end + absl::Nanoseconds(1));
+    }
+  }
   return first;
 }
 
 void Scheduler::Impl::PlaceByPlan() {
   if (!changed_ && grown_.empty()) return;
-  plan_holds_until_ = absl::InfiniteFuture();
   const bool easy = config_.sharing.backfill == Backfill::kEasy;
   const int reservations_max = easy ? 1 : config_.sharing.reservations_max;
   int reservations = 0;
@@ -48,7 +62,7 @@ void Scheduler::Impl::PlaceByPlan() {
   const auto plan = [&]() -> Timeline& {
     if (!made) {
       made.emplace(cluster_.nodes(), now_);
-      plan_holds_until_ = AddEnds(*made);
+      AddEnds(*made);
     }
     for (const Request* request : not_planned) ReserveStart(*made, *request);
     not_planned.clear();
@@ -77,7 +91,6 @@ void Scheduler::Impl::PlaceByPlan() {
     if (Request* const after = easy ? nullptr : of.After(*next)) turns.Put(after);
   }
   if (made) searches_ += made->searches();
-  if (waiting_ == 0) plan_holds_until_ = absl::InfiniteFuture();
   grown_.clear();
 }
 
