@@ -40,9 +40,9 @@
 // choice known to have no room, only what has more free since); one of a class that waits already,
 // its place in the queue; a finished lease, the waiting classes that its node may serve; a node
 // that joins or changes, its labels. See capacity_index.h, waiting_index.h and feasibility.h.
-// Groups, and requests with affinity, cost O(nodes). Thread-safety: none; one thread owns it.
-// Errors: none; input is validated before it gets here (a spec that Validate() refuses is
-// Rejected).
+// Groups, and requests with affinity, cost O(nodes); under easy and conservative backfill any step
+// in which two or more wait O(leases). Thread-safety: none; one thread owns it. Errors: none; input
+// is validated before it gets here (a spec that Validate() refuses is Rejected).
 #pragma once
 
 #include <memory>
