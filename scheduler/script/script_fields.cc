@@ -84,6 +84,12 @@ absl::StatusOr<absl::string_view> Inside(absl::string_view text, char open, char
   return absl::StripAsciiWhitespace(text.substr(1, text.size() - 2));
 }
 
+absl::StatusOr<std::vector<absl::string_view>> PiecesInside(absl::string_view text, char open,
+                                                            char close) {
+  MUSTER_ASSIGN_OR_RETURN(const absl::string_view inside, Inside(text, open, close));
+  return SplitOutsideBrackets(inside, ',');
+}
+
 absl::StatusOr<ScriptFields> ScriptFields::Parse(const std::vector<absl::string_view>& words) {
   ScriptFields fields;
   for (const absl::string_view word : words) {

@@ -28,6 +28,9 @@ absl::StatusOr<std::vector<absl::string_view>> SplitOutsideBrackets(absl::string
 
 // What stands inside `open` and `close`: "{a}" to "a".
 absl::StatusOr<absl::string_view> Inside(absl::string_view text, char open, char close);
+// "[a, b c]": "a" and "b c".
+absl::StatusOr<std::vector<absl::string_view>> PiecesInside(absl::string_view text, char open,
+                                                            char close);
 
 class ScriptFields {
  public:

@@ -41,11 +41,23 @@ absl::StatusOr<Choice> ParseChoice(absl::string_view text, const Resources& prim
   return choice;
 }
 
+// "[{zone: a} gpus=2, {}]".
+absl::StatusOr<std::vector<Choice>> ParseChoiceList(absl::string_view text,
+                                                    const Resources& primary) {
+  std::vector<Choice> choices;
+  MUSTER_ASSIGN_OR_RETURN(const std::vector<absl::string_view> pieces,
+                          PiecesInside(text, '[', ']'));
+  for (const absl::string_view piece : pieces) {
+    MUSTER_ASSIGN_OR_RETURN(Choice choice, ParseChoice(piece, primary));
+    choices.push_back(std::move(choice));
+  }
+  return choices;
+}
+
 absl::StatusOr<Strategy> ParseScriptStrategy(absl::string_view text) {
   Strategy strategy;
-  MUSTER_ASSIGN_OR_RETURN(const absl::string_view inside, Inside(text, '[', ']'));
   MUSTER_ASSIGN_OR_RETURN(const std::vector<absl::string_view> pieces,
-                          SplitOutsideBrackets(inside, ','));
+                          PiecesInside(text, '[', ']'));
   for (const absl::string_view piece : pieces) {
     MUSTER_ASSIGN_OR_RETURN(Level level, ParseLevel(piece));
     strategy.push_back(std::move(level));
@@ -67,14 +79,8 @@ absl::Status ParseBundle(absl::string_view text, std::vector<BundleSpec>& bundle
   MUSTER_RETURN_IF_ERROR(ParseScriptResources(fields, /*with_gpus=*/true, choice.resources));
   BundleSpec bundle;
   if (fields.Has("choices")) {
-    MUSTER_ASSIGN_OR_RETURN(const absl::string_view inside,
-                            Inside(fields.Text("choices"), '[', ']'));
-    MUSTER_ASSIGN_OR_RETURN(const std::vector<absl::string_view> pieces,
-                            SplitOutsideBrackets(inside, ','));
-    for (const absl::string_view piece : pieces) {
-      MUSTER_ASSIGN_OR_RETURN(Choice one, ParseChoice(piece, choice.resources));
-      bundle.choices.push_back(std::move(one));
-    }
+    MUSTER_ASSIGN_OR_RETURN(bundle.choices,
+                            ParseChoiceList(fields.Text("choices"), choice.resources));
   } else {
     bundle.choices.push_back(std::move(choice));
   }
@@ -88,9 +94,8 @@ absl::Status ParseBundle(absl::string_view text, std::vector<BundleSpec>& bundle
 
 absl::StatusOr<GroupShape> ParseShape(const ScriptFields& fields) {
   GroupShape shape;
-  MUSTER_ASSIGN_OR_RETURN(const absl::string_view inside, Inside(fields.Text("bundles"), '[', ']'));
   MUSTER_ASSIGN_OR_RETURN(const std::vector<absl::string_view> pieces,
-                          SplitOutsideBrackets(inside, ','));
+                          PiecesInside(fields.Text("bundles"), '[', ']'));
   for (const absl::string_view piece : pieces) {
     MUSTER_RETURN_IF_ERROR(ParseBundle(piece, shape.bundles));
   }
@@ -110,9 +115,8 @@ absl::StatusOr<RequestSpec> ParseGroup(const ScriptFields& fields) {
   MUSTER_ASSIGN_OR_RETURN(GroupShape first, ParseShape(fields));
   shapes.push_back(std::move(first));
   if (fields.Has("else")) {
-    MUSTER_ASSIGN_OR_RETURN(const absl::string_view inside, Inside(fields.Text("else"), '[', ']'));
     MUSTER_ASSIGN_OR_RETURN(const std::vector<absl::string_view> pieces,
-                            SplitOutsideBrackets(inside, ','));
+                            PiecesInside(fields.Text("else"), '[', ']'));
     for (const absl::string_view piece : pieces) {
       MUSTER_ASSIGN_OR_RETURN(const std::vector<absl::string_view> words,
                               SplitOutsideBrackets(piece, ' '));
@@ -142,14 +146,7 @@ absl::StatusOr<RequestSpec> ParseChoices(const ScriptFields& fields) {
   Resources primary{.cpus = Amount::kUnit};
   MUSTER_RETURN_IF_ERROR(ParseScriptResources(fields, /*with_gpus=*/true, primary));
   if (fields.Has("choices")) {
-    MUSTER_ASSIGN_OR_RETURN(const absl::string_view inside,
-                            Inside(fields.Text("choices"), '[', ']'));
-    MUSTER_ASSIGN_OR_RETURN(const std::vector<absl::string_view> pieces,
-                            SplitOutsideBrackets(inside, ','));
-    for (const absl::string_view piece : pieces) {
-      MUSTER_ASSIGN_OR_RETURN(Choice choice, ParseChoice(piece, primary));
-      spec.choices.push_back(std::move(choice));
-    }
+    MUSTER_ASSIGN_OR_RETURN(spec.choices, ParseChoiceList(fields.Text("choices"), primary));
   } else {
     spec.choices.push_back({.resources = primary});
   }
@@ -167,9 +164,8 @@ absl::StatusOr<RequestSpec> ParseChoices(const ScriptFields& fields) {
 
 absl::StatusOr<Labels> ParseScriptLabels(absl::string_view text) {
   Labels labels;
-  MUSTER_ASSIGN_OR_RETURN(const absl::string_view inside, Inside(text, '{', '}'));
   MUSTER_ASSIGN_OR_RETURN(const std::vector<absl::string_view> pieces,
-                          SplitOutsideBrackets(inside, ','));
+                          PiecesInside(text, '{', '}'));
   for (const absl::string_view piece : pieces) {
     const std::pair<absl::string_view, absl::string_view> label =
         absl::StrSplit(piece, absl::MaxSplits('=', 1));
@@ -189,9 +185,8 @@ absl::StatusOr<Labels> ParseScriptLabels(absl::string_view text) {
 absl::StatusOr<LabelSelector> ParseScriptSelector(absl::string_view text) {
   std::map<std::string, std::string> map;
   std::string* last = nullptr;
-  MUSTER_ASSIGN_OR_RETURN(const absl::string_view inside, Inside(text, '{', '}'));
   MUSTER_ASSIGN_OR_RETURN(const std::vector<absl::string_view> pieces,
-                          SplitOutsideBrackets(inside, ','));
+                          PiecesInside(text, '{', '}'));
   for (const absl::string_view piece : pieces) {
     const size_t colon = piece.find(':');
     if (colon == absl::string_view::npos) {
