@@ -16,82 +16,72 @@ DemandUses Uses(int gpus, int64_t memory_gib = 0) {
   return DemandUses(spec);
 }
 
-// Of each shape as many as there are in a hundred.
-void CountHundreds(Demand& demand, int hundreds, DemandUses& a, int of_a, DemandUses& b) {
-  for (int i = 0; i < hundreds * 100; ++i) demand.Count(i % 100 < of_a ? a : b);
-  demand.CheckInvariants();
+class DemandTest : public ::testing::Test {
+ protected:
+  // `of_a` in a hundred of `a`, the others of `b`. True: the typical shapes changed.
+  bool Count(int hundreds, DemandUses& a, int of_a, DemandUses& b) {
+    const uint64_t version = demand_.version();
+    for (int i = 0; i < hundreds * 100; ++i) demand_.Count(i % 100 < of_a ? a : b);
+    demand_.CheckInvariants();
+    return demand_.version() != version;
+  }
+
+  Demand demand_;
+  DemandUses one_ = Uses(1);
+  DemandUses eight_ = Uses(8);
+};
+
+TEST_F(DemandTest, MoreOfTheSameChangesNothing) {
+  EXPECT_TRUE(Count(20, one_, 80, eight_));
+  EXPECT_FALSE(Count(200, one_, 80, eight_));
 }
 
-TEST(DemandTest, MoreOfTheSameChangesNothing) {
-  Demand demand;
-  DemandUses one = Uses(1);
-  DemandUses eight = Uses(8);
-  CountHundreds(demand, 20, one, 80, eight);
-  const uint64_t version = demand.version();
-  CountHundreds(demand, 200, one, 80, eight);
-  EXPECT_EQ(demand.version(), version);
+TEST_F(DemandTest, AnotherMixIsTypicalOnceItWeighsEnough) {
+  EXPECT_TRUE(Count(20, one_, 80, eight_));
+  EXPECT_TRUE(Count(40, one_, 20, eight_));
 }
 
-TEST(DemandTest, AnotherMixIsTypicalOnceItWeighsEnough) {
-  Demand demand;
-  DemandUses one = Uses(1);
-  DemandUses eight = Uses(8);
-  CountHundreds(demand, 20, one, 80, eight);
-  const uint64_t version = demand.version();
-  CountHundreds(demand, 40, one, 20, eight);
-  EXPECT_GT(demand.version(), version);
-}
-
-TEST(DemandTest, MoreMemoryOfAShapeIsAnotherMix) {
-  Demand demand;
+TEST_F(DemandTest, MoreMemoryOfAShapeIsAnotherMix) {
   DemandUses small = Uses(1, 16);
   DemandUses large = Uses(1, 64);
-  CountHundreds(demand, 20, small, 100, large);
-  const uint64_t version = demand.version();
-  CountHundreds(demand, 20, small, 50, large);
-  EXPECT_GT(demand.version(), version);
-  EXPECT_EQ(demand.shapes().size(), 1u);
+  EXPECT_TRUE(Count(20, small, 100, large));
+  EXPECT_TRUE(Count(20, small, 50, large));
+  EXPECT_EQ(demand_.shapes().size(), 1u);
 }
 
-TEST(DemandTest, HalvingKeepsWhatIsTypicalUntilAShapeIsForgotten) {
-  Demand demand;
-  DemandUses one = Uses(1);
-  DemandUses eight = Uses(8);
+TEST_F(DemandTest, HalvingKeepsWhatIsTypicalUntilAShapeIsForgotten) {
   DemandUses rare = Uses(4);
-  demand.Count(rare);
+  demand_.Count(rare);
   const auto halve = [&] {
-    const DemandCount& first = *demand.shapes().begin()->second;  // Of `one`.
+    const DemandCount& first = *demand_.shapes().begin()->second;  // Of `one_`.
     int64_t before = 0;
     do {
       before = first.count;
-      demand.Count(one);
-      demand.Count(eight);
+      demand_.Count(one_);
+      demand_.Count(eight_);
     } while (first.count >= before);
-    demand.CheckInvariants();
+    demand_.CheckInvariants();
   };
-  CountHundreds(demand, 20, one, 50, eight);
-  while (demand.shapes().size() == 3) halve();  // `rare` was typical once.
-  const uint64_t version = demand.version();
+  Count(20, one_, 50, eight_);
+  while (demand_.shapes().size() == 3) halve();  // `rare` was typical once.
+  const uint64_t version = demand_.version();
   halve();
   halve();
-  EXPECT_EQ(demand.version(), version);
+  EXPECT_EQ(demand_.version(), version);
 }
 
-TEST(DemandTest, LoadedFromASnapshotItGoesOnAlike) {
-  Demand demand;
-  DemandUses one = Uses(1);
-  DemandUses eight = Uses(8);
-  CountHundreds(demand, 13, one, 70, eight);
+TEST_F(DemandTest, LoadedFromASnapshotItGoesOnAlike) {
+  Count(13, one_, 70, eight_);
   Demand twin;
-  for (const auto& [shape, count] : demand.shapes()) ASSERT_TRUE(twin.Restore(shape, *count));
+  for (const auto& [shape, count] : demand_.shapes()) ASSERT_TRUE(twin.Restore(shape, *count));
   twin.Restored();
   DemandUses twin_one = Uses(1);
   DemandUses twin_eight = Uses(8);
-  const uint64_t apart = demand.version() - twin.version();
+  const uint64_t apart = demand_.version() - twin.version();
   for (int i = 0; i < 5000; ++i) {
-    demand.Count(i % 3 == 0 ? one : eight);
+    demand_.Count(i % 3 == 0 ? one_ : eight_);
     twin.Count(i % 3 == 0 ? twin_one : twin_eight);
-    ASSERT_EQ(demand.version() - twin.version(), apart) << i;
+    ASSERT_EQ(demand_.version() - twin.version(), apart) << i;
   }
 }
 
