@@ -1,4 +1,5 @@
-// A small source of chance, the same with every library (SplitMix64). For tests and benchmarks: no
+// A small source of chance, the same with every library (SplitMix64,
+// by Steele, Lea and Flood, 2014). For tests and benchmarks: no
 // decision is left to it.
 //
 // Thread-safety: none.
