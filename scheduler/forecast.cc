@@ -166,8 +166,9 @@ bool Forecast::Advance() {
   const absl::Time leaving =
       leaving_nodes_.empty() ? absl::InfiniteFuture() : leaving_nodes_.begin()->first;
   const absl::Time next = std::min({tick, ending, leaving});
-  if (next == absl::InfiniteFuture() || (steps_ += 1 + scheduler_->searches()) >= config_.steps_max)
-    return false;
+  if (next == absl::InfiniteFuture()) return false;
+  steps_ += 1 + scheduler_->searches();
+  if (steps_ >= config_.steps_max) return false;
   now_ = std::max(now_, next);
   if (now_ - begin_ >= config_.horizon) return false;
   if (next == tick) {

@@ -4,8 +4,6 @@
 #include <limits>
 #include <tuple>
 
-#include "scheduler/base/check.h"
-
 namespace muster::sched {
 namespace {
 

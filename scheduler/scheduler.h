@@ -110,8 +110,8 @@ class Scheduler {
   Scheduler(const Scheduler&) = delete;
   Scheduler& operator=(const Scheduler&) = delete;
 
-  // When a Tick is due at the latest: the next `after` timer, end of grace or of adoption, or
-  // deadline of a Notice; InfiniteFuture() if none.
+  // When a Tick is due at the latest: the next time at which something follows from time alone (a
+  // choice opens, a Notice's deadline, a lease is late, ...); InfiniteFuture() if none.
   absl::Time NextTick() const;
 
   // Why the request waits, choice by choice, or where it runs. nullopt: unknown id (an ended one
