@@ -108,57 +108,51 @@ void Scheduler::Impl::RecordGrant(const Request& request) {
   decision.kind = DecisionKind::kGranted;
 }
 
-void Scheduler::Impl::RecordRest(size_t from) {
-  if (!decisions_.on()) return;
-  for (size_t i = from; i < actions_->size(); ++i) {
-    const Action& action = (*actions_)[i];
-    if (std::holds_alternative<Grant>(action)) continue;  // RecordGrant() did.
-    RequestId id{};
-    NodeId node{};
-    int bundle = 0;
-    DecisionKind kind = DecisionKind::kRejected;
-    std::string why;
-    if (const auto* infeasible = std::get_if<Infeasible>(&action)) {
-      std::tie(id, kind, why) =
-          std::tuple(infeasible->request, DecisionKind::kInfeasible, infeasible->reason);
-    } else if (const auto* rejected = std::get_if<Rejected>(&action)) {
-      std::tie(id, kind, why) =
-          std::tuple(rejected->request, DecisionKind::kRejected, rejected->reason);
-    } else if (const auto* lost = std::get_if<LeaseLost>(&action)) {
-      std::tie(id, bundle, node, kind) =
-          std::tuple(lost->request, lost->bundle, lost->node, DecisionKind::kLost);
-      why = "its node is lost";
-    } else if (const auto* notice = std::get_if<Notice>(&action)) {
-      std::tie(id, bundle, kind) =
-          std::tuple(notice->request, notice->bundle, DecisionKind::kNotice);
-      why = absl::StrCat(ToString(notice->reason), notice->why.empty() ? "" : ": ", notice->why);
-    } else if (const auto* revoke = std::get_if<Revoke>(&action)) {
-      std::tie(id, bundle, kind) =
-          std::tuple(revoke->request, revoke->bundle, DecisionKind::kRevoked);
-      why = absl::StrCat(ToString(revoke->reason), revoke->why.empty() ? "" : ": ", revoke->why);
-    } else {
-      continue;
+void Scheduler::Impl::Record(const Action& action) {
+  RequestId id{};
+  NodeId node{};
+  int bundle = 0;
+  DecisionKind kind = DecisionKind::kRejected;
+  std::string why;
+  if (const auto* infeasible = std::get_if<Infeasible>(&action)) {
+    std::tie(id, kind, why) =
+        std::tuple(infeasible->request, DecisionKind::kInfeasible, infeasible->reason);
+  } else if (const auto* rejected = std::get_if<Rejected>(&action)) {
+    std::tie(id, kind, why) =
+        std::tuple(rejected->request, DecisionKind::kRejected, rejected->reason);
+  } else if (const auto* lost = std::get_if<LeaseLost>(&action)) {
+    std::tie(id, bundle, node, kind) =
+        std::tuple(lost->request, lost->bundle, lost->node, DecisionKind::kLost);
+    why = "its node is lost";
+  } else if (const auto* notice = std::get_if<Notice>(&action)) {
+    std::tie(id, bundle, kind) = std::tuple(notice->request, notice->bundle, DecisionKind::kNotice);
+    why = absl::StrCat(ToString(notice->reason), notice->why.empty() ? "" : ": ", notice->why);
+  } else if (const auto* revoke = std::get_if<Revoke>(&action)) {
+    std::tie(id, bundle, kind) =
+        std::tuple(revoke->request, revoke->bundle, DecisionKind::kRevoked);
+    why = absl::StrCat(ToString(revoke->reason), revoke->why.empty() ? "" : ": ", revoke->why);
+  } else {
+    return;
+  }
+  const Decision* const before = decisions_.Latest(id);
+  const uint64_t of_before = before == nullptr ? 0 : before->of;
+  const int bundles_before = before == nullptr ? 1 : before->bundles;
+  Decision& decision = decisions_.Add();
+  const uint64_t number = decision.number;
+  decision = Decision{.number = number, .at = now_, .request = id, .node = node};
+  decision.bundle = bundle;
+  decision.kind = kind;
+  decisions_.SetWhy(number, std::move(why));
+  if (const Request* request = Find(id)) {
+    decision.of = request->of->id;
+    decision.bundles = request->of->spec.bundles;
+    decision.open = request->open;
+    if (request->granted() && node == NodeId{}) {
+      decision.node = request->bundles[static_cast<size_t>(bundle)].placement.node;
     }
-    const Decision* const before = decisions_.Latest(id);
-    const uint64_t of_before = before == nullptr ? 0 : before->of;
-    const int bundles_before = before == nullptr ? 1 : before->bundles;
-    Decision& decision = decisions_.Add();
-    const uint64_t number = decision.number;
-    decision = Decision{.number = number, .at = now_, .request = id, .node = node};
-    decision.bundle = bundle;
-    decision.kind = kind;
-    decisions_.SetWhy(number, std::move(why));
-    if (const Request* request = Find(id)) {
-      decision.of = request->of->id;
-      decision.bundles = request->of->spec.bundles;
-      decision.open = request->open;
-      if (request->granted() && node == NodeId{}) {
-        decision.node = request->bundles[static_cast<size_t>(bundle)].placement.node;
-      }
-    } else {  // It is forgotten, its grant may not be.
-      decision.of = of_before;
-      decision.bundles = bundles_before;
-    }
+  } else {  // It is forgotten, its grant may not be.
+    decision.of = of_before;
+    decision.bundles = bundles_before;
   }
 }
 

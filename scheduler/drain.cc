@@ -112,8 +112,7 @@ void Scheduler::Impl::NoteEmptied(const Node& node) {
   if (node.draining && node.leases.empty()) emptied_.push_back(node.id);
 }
 
-void Scheduler::Impl::SayEmpty() {
-  if (emptied_.empty()) return;
+void Scheduler::Impl::SayEmptied() {
   std::sort(emptied_.begin(), emptied_.end());
   for (const NodeId id : emptied_) {
     Node* const node = cluster_.FindNode(id);

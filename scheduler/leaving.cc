@@ -26,7 +26,7 @@ bool Leaving::Restore(const Entry& entry) {
   return true;
 }
 
-void Leaving::RevokeDue(absl::Time now, std::vector<Action>& actions) {
+void Leaving::RevokeAllDue(absl::Time now, std::vector<Action>& actions) {
   while (!due_.empty() && std::get<0>(*due_.begin()) <= now) {
     Entry& entry = told_.at({std::get<1>(*due_.begin()), std::get<2>(*due_.begin())});
     due_.erase(due_.begin());

@@ -39,7 +39,9 @@ class Leaving {
   }
 
   // Says Revoke for what has a deadline of `now` or earlier.
-  void RevokeDue(absl::Time now, std::vector<Action>& actions);
+  void RevokeDue(absl::Time now, std::vector<Action>& actions) {
+    if (!due_.empty()) RevokeAllDue(now, actions);
+  }
 
   absl::Time NextDue() const;              // InfiniteFuture(): nothing has a deadline ahead.
   const Entry* Find(LeaseId lease) const;  // Null: it was not told.
@@ -49,6 +51,7 @@ class Leaving {
 
  private:
   void Erase(LeaseId lease);
+  void RevokeAllDue(absl::Time now, std::vector<Action>& actions);
 
   absl::btree_map<LeaseId, Entry> told_;
   absl::btree_set<std::tuple<absl::Time, RequestId, int>> due_;  // Not revoked, with a deadline.

@@ -65,7 +65,7 @@ void Scheduler::Impl::OpenDueChoices() {
   }
 }
 
-void Scheduler::Impl::GiveUpAdoptions() {
+void Scheduler::Impl::GiveUpDueAdoptions() {
   while (!adoptions_.empty() && adoptions_.begin()->first <= now_) {
     Request& request = *Find(adoptions_.begin()->second);
     StopWaitingForMissing(request);

@@ -17,8 +17,7 @@ bool Later(const SchedulingClass* a, const SchedulingClass* b) {
 
 }  // namespace
 
-void Scheduler::Impl::Settle() {
-  if (IsSettled()) return;
+void Scheduler::Impl::SettleChanged() {
   if (waiting_ > 0 || !SameNodes() || !IsCalm()) {
     SettleAll();
   } else {  // Room for nobody.

@@ -116,10 +116,16 @@ class Scheduler::Impl {
   // --- Time ---
   bool InGrace() const { return now_ < grace_end_; }
   void OpenDueChoices();
-  void GiveUpAdoptions();
+  void GiveUpAdoptions() {  // That are due.
+    if (!adoptions_.empty() && adoptions_.begin()->first <= now_) GiveUpDueAdoptions();
+  }
+  void GiveUpDueAdoptions();
 
   // --- Deciding ---
-  void Settle();  // Until nothing more can be placed, opened or said.
+  void Settle() {  // Until nothing more can be placed, opened or said.
+    if (!IsSettled()) SettleChanged();
+  }
+  void SettleChanged();
   void SettleAll();
   // Nothing happens by the clock alone, and nothing is kept for anybody.
   bool IsCalm() const {
@@ -167,7 +173,13 @@ class Scheduler::Impl {
   // --- What is kept of decisions ---
   void SurveyBefore(const SchedulingClass& of, const Room& room);  // The room is about to be taken.
   void RecordGrant(const Request& request);
-  void RecordRest(size_t from);  // Actions from there on, but grants.
+  void RecordRest(size_t from) {  // Actions from there on, but grants, which RecordGrant() did.
+    if (!decisions_.on()) return;
+    for (size_t i = from; i < actions_->size(); ++i) {
+      if (!std::holds_alternative<Grant>((*actions_)[i])) Record((*actions_)[i]);
+    }
+  }
+  void Record(const Action& action);  // Where it is a decision.
   DecisionView ViewOf(const Decision& decision) const;
   // --- Between jobs ---
   bool ByShare() const { return config_.sharing.ordering == Ordering::kFair && tenants_.several(); }
@@ -181,7 +193,10 @@ class Scheduler::Impl {
   void ReserveStart(Timeline& plan, const Request& request);
   absl::Time ExpectedEnd(const Request& request, LeaseId lease) const;
   void AddEnds(Timeline& plan) const;
-  absl::Time NextLate() const;
+  absl::Time NextLate() const {
+    return PlansAhead() && waiting_ > 1 ? NextLateLease() : absl::InfiniteFuture();
+  }
+  absl::Time NextLateLease() const;
   absl::Duration ExpectedDuration(const RequestSpec& spec) const;
   std::optional<Room> FindWithinQuota(const SchedulingClass& of, int first, int open,
                                       const std::vector<Node*>* only) const;
@@ -228,7 +243,8 @@ class Scheduler::Impl {
   void TellToLeave(const Request& victim, const Notice& notice, Hold& hold);
   // Placement groups that were told to leave for others, once nothing runs inside them or their
   // time is over. True: there were some.
-  bool EndLeavingGroups();
+  bool EndLeavingGroups() { return !leaving_groups_.empty() && EndGroupsThatLeave(); }
+  bool EndGroupsThatLeave();
   std::vector<LeaseId> LeasesInside(const Request& group) const;
   std::optional<int64_t> RankFor(const SchedulingClass& of, LeavingReason reason,
                                  const Request& victim) const;
@@ -342,7 +358,10 @@ class Scheduler::Impl {
   // A bundle of a placement group, where it must leave and nothing runs inside.
   void LeaveIfEmpty(Request& group, int bundle);
   void NoteEmptied(const Node& node);
-  void SayEmpty();
+  void SayEmpty() {
+    if (!emptied_.empty()) SayEmptied();
+  }
+  void SayEmptied();
 
   // --- Requests ---
   Request* Find(RequestId id) const;

@@ -38,9 +38,8 @@ void Scheduler::Impl::AddEnds(Timeline& plan) const {
 
 // When the first lease is late, and plans change. Where fewer than two wait there is nobody to pass
 // anybody.
-absl::Time Scheduler::Impl::NextLate() const {
+absl::Time Scheduler::Impl::NextLateLease() const {
   absl::Time first = absl::InfiniteFuture();
-  if (!PlansAhead() || waiting_ < 2) return first;
   for (const Node* node : cluster_.nodes()) {
     for (const LeaseId& lease : node->leases) {
       const Request& request = *Find(lease.first);

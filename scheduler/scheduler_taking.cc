@@ -396,8 +396,7 @@ void Scheduler::Impl::TellToLeave(const Request& victim, const Notice& notice, H
   for (const LeaseId& inside : LeasesInside(victim)) tell(inside);
 }
 
-bool Scheduler::Impl::EndLeavingGroups() {
-  if (leaving_groups_.empty()) return false;
+bool Scheduler::Impl::EndGroupsThatLeave() {
   // Nothing runs by a group's bundle that could be killed.
   const auto of_group = [&](const Action& action) {
     const auto* const revoke = std::get_if<Revoke>(&action);

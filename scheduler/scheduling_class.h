@@ -69,8 +69,8 @@ struct Request {
   void Reset() {
     std::vector<Bundle> kept = std::move(bundles);
     kept.clear();
-    *this = Request{};
-    bundles = std::move(kept);
+    std::destroy_at(this);  // In place: a copy of a new one costs twice as much.
+    std::construct_at(this)->bundles = std::move(kept);
   }
   // Its bundles and node come from memory at the same time.
   void SendFor() const {
