@@ -434,14 +434,24 @@ class ClusterSim {
   // --- Faults ---
 
   void ScheduleFault();
+  void LoseLink();
+  void DelayAll();
+  void LoseDataLink();
+  void CrashDriver();
+  void CrashWorker();
+  void FreezeWorker();
+  void DrainWorker();
+  void CrashExecutor();
+  void MaybeCrashHead();
+  void OperateNode();
+  void ChangeSharing();
+  void BreakGpu();
 
   bool Control(const WorkerPtr& worker, v1::ControlNodeRequest request);
   void UndoControl(const WorkerPtr& worker);
-  void ChangeSharing();
   bool SetSharing(const v1::SetSharingRequest& request);
   void CheckSharingOutlivesTheHead();
   void OpenQuota();
-  void Fault(uint64_t which);
   void CheckQuarantines();
 
   const SimOptions options_;

@@ -1,6 +1,6 @@
 // The faults.
 
-#include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -10,80 +10,125 @@
 namespace muster::sim {
 
 void ClusterSim::ScheduleFault() {
+  // In this order: a seed's run depends on it.
+  struct Fault {
+    bool SimPlan::*in_plan;
+    void (ClusterSim::*Happen)();
+  };
+  static constexpr Fault kFaults[] = {
+      {&SimPlan::link_loss, &ClusterSim::LoseLink},
+      {&SimPlan::delay_spikes, &ClusterSim::DelayAll},
+      {&SimPlan::data_loss, &ClusterSim::LoseDataLink},
+      {&SimPlan::driver_crash, &ClusterSim::CrashDriver},
+      {&SimPlan::worker_crash, &ClusterSim::CrashWorker},
+      {&SimPlan::worker_freeze, &ClusterSim::FreezeWorker},
+      {&SimPlan::worker_drain, &ClusterSim::DrainWorker},
+      {&SimPlan::executor_crash, &ClusterSim::CrashExecutor},
+      {&SimPlan::head_crash, &ClusterSim::MaybeCrashHead},
+      {&SimPlan::operators, &ClusterSim::OperateNode},
+      {&SimPlan::sharing_changes, &ClusterSim::ChangeSharing},
+      {&SimPlan::gpu_failure, &ClusterSim::BreakGpu},
+  };
   clock_.After(prng_.Between(absl::ZeroDuration(), plan_.fault_interval * 2), [this] {
     if (healed_) return;
     ScheduleFault();
     ++faults_;
-    Fault(prng_.Below(12));
+    const Fault& fault = kFaults[prng_.Below(std::size(kFaults))];
+    if (plan_.*fault.in_plan) (this->*fault.Happen)();
   });
 }
 
-void ClusterSim::Fault(uint64_t which) {
-  if (which == 0 && plan_.link_loss && head_ != nullptr && !head_->streams.empty()) {
-    const std::shared_ptr<Stream> stream = Pick(head_->streams);
-    Note("fault", stream->process, "link lost");
-    Break(stream);
-  } else if (which == 1 && plan_.delay_spikes) {
-    network_.spike = prng_.Between(absl::Milliseconds(10), absl::Seconds(2));
-    clock_.After(prng_.Between(absl::Milliseconds(10), absl::Seconds(1)),
-                 [this] { network_.spike = absl::ZeroDuration(); });
-  } else if (which == 2 && plan_.data_loss && !data_.empty()) {
-    const std::shared_ptr<DataLink> link = Pick(data_);
-    Note("fault", link->id, "data link lost");
-    BreakData(link);
-  } else if (which == 3 && plan_.driver_crash) {
-    const DriverPtr driver = Pick(drivers_);
-    if (driver->nested) return;
-    EndDriver(driver, /*crash=*/true);
-    StartDriver(plan_.tasks_per_driver / 4, absl::Seconds(1));
-  } else if (which == 4 && plan_.worker_crash && !workers_.empty()) {
-    const WorkerPtr worker = Pick(workers_);
-    Note("fault", worker->number, "worker crashes");
-    EndWorker(worker, /*crash=*/true);
-  } else if (which == 5 && plan_.worker_freeze && !workers_.empty()) {
-    const WorkerPtr worker = Pick(workers_);
-    if (worker->frozen) return;
-    Note("fault", worker->number, "worker freezes");
-    worker->frozen = true;
-    clock_.After(prng_.Between(absl::Milliseconds(100), absl::Seconds(20)),
-                 [this, worker] { Thaw(worker); });
-  } else if (which == 6 && plan_.worker_drain && !workers_.empty()) {
-    const WorkerPtr worker = Pick(workers_);
-    if (std::exchange(worker->draining, true)) return;
-    Reach(worker, [this, worker] { Step(worker, worker::DrainAsked{}, "drain"); });
-  } else if (which == 7 && plan_.executor_crash && !workers_.empty()) {
-    const WorkerPtr worker = Pick(workers_);
-    if (worker->executors.empty()) return;
-    EndExecutor(Pick(worker->executors), "killed by signal 11 (segmentation fault)");
-  } else if (which == 8 && plan_.head_crash && head_ != nullptr && prng_.Percent(50)) {
-    CrashHead();
-  } else if (which == 9 && plan_.operators && !workers_.empty()) {
-    const WorkerPtr worker = Pick(workers_);
-    v1::ControlNodeRequest request;
-    if (prng_.Percent(50)) {
-      request.mutable_drain()->set_draining(true);
-      if (prng_.Percent(70)) {
-        request.mutable_drain()->set_deadline_in_ns(
-            absl::ToInt64Nanoseconds(prng_.Between(absl::ZeroDuration(), absl::Seconds(3))));
-      }
-    } else {
-      request.mutable_health()->set_gpu(static_cast<uint32_t>(prng_.Below(2)));
+void ClusterSim::LoseLink() {
+  if (head_ == nullptr || head_->streams.empty()) return;
+  const std::shared_ptr<Stream> stream = Pick(head_->streams);
+  Note("fault", stream->process, "link lost");
+  Break(stream);
+}
+
+void ClusterSim::DelayAll() {
+  network_.spike = prng_.Between(absl::Milliseconds(10), absl::Seconds(2));
+  clock_.After(prng_.Between(absl::Milliseconds(10), absl::Seconds(1)),
+               [this] { network_.spike = absl::ZeroDuration(); });
+}
+
+void ClusterSim::LoseDataLink() {
+  if (data_.empty()) return;
+  const std::shared_ptr<DataLink> link = Pick(data_);
+  Note("fault", link->id, "data link lost");
+  BreakData(link);
+}
+
+void ClusterSim::CrashDriver() {
+  const DriverPtr driver = Pick(drivers_);
+  if (driver->nested) return;
+  EndDriver(driver, /*crash=*/true);
+  StartDriver(plan_.tasks_per_driver / 4, absl::Seconds(1));
+}
+
+void ClusterSim::CrashWorker() {
+  if (workers_.empty()) return;
+  const WorkerPtr worker = Pick(workers_);
+  Note("fault", worker->number, "worker crashes");
+  EndWorker(worker, /*crash=*/true);
+}
+
+void ClusterSim::FreezeWorker() {
+  if (workers_.empty()) return;
+  const WorkerPtr worker = Pick(workers_);
+  if (worker->frozen) return;
+  Note("fault", worker->number, "worker freezes");
+  worker->frozen = true;
+  clock_.After(prng_.Between(absl::Milliseconds(100), absl::Seconds(20)),
+               [this, worker] { Thaw(worker); });
+}
+
+void ClusterSim::DrainWorker() {
+  if (workers_.empty()) return;
+  const WorkerPtr worker = Pick(workers_);
+  if (std::exchange(worker->draining, true)) return;
+  Reach(worker, [this, worker] { Step(worker, worker::DrainAsked{}, "drain"); });
+}
+
+void ClusterSim::CrashExecutor() {
+  if (workers_.empty()) return;
+  const WorkerPtr worker = Pick(workers_);
+  if (worker->executors.empty()) return;
+  EndExecutor(Pick(worker->executors), "killed by signal 11 (segmentation fault)");
+}
+
+void ClusterSim::MaybeCrashHead() {
+  if (head_ != nullptr && prng_.Percent(50)) CrashHead();
+}
+
+// An operator drains a node or quarantines a GPU of it, for a while.
+void ClusterSim::OperateNode() {
+  if (workers_.empty()) return;
+  const WorkerPtr worker = Pick(workers_);
+  v1::ControlNodeRequest request;
+  if (prng_.Percent(50)) {
+    request.mutable_drain()->set_draining(true);
+    if (prng_.Percent(70)) {
+      request.mutable_drain()->set_deadline_in_ns(
+          absl::ToInt64Nanoseconds(prng_.Between(absl::ZeroDuration(), absl::Seconds(3))));
     }
-    Control(worker, request);
-    clock_.After(prng_.Between(absl::Milliseconds(100), absl::Seconds(5)),
-                 [this, worker] { UndoControl(worker); });
-  } else if (which == 10 && plan_.sharing_changes) {
-    ChangeSharing();
-  } else if (which == 11 && plan_.gpu_failure && !workers_.empty()) {
-    const WorkerPtr worker = Pick(workers_);
-    const int gpus = plan_.workers[worker->slot].gpus_size();
-    if (gpus == 0) return;
-    const auto gpu = static_cast<uint32_t>(prng_.Below(static_cast<uint64_t>(gpus)));
-    Reach(worker, [this, worker, gpu] {
-      if (worker->dead || !worker->broken_gpus.insert(gpu).second) return;
-      Step(worker, worker::GpuFailed{gpu, "it is broken"}, "GPU failed");
-    });
+  } else {
+    request.mutable_health()->set_gpu(static_cast<uint32_t>(prng_.Below(2)));
   }
+  Control(worker, request);
+  clock_.After(prng_.Between(absl::Milliseconds(100), absl::Seconds(5)),
+               [this, worker] { UndoControl(worker); });
+}
+
+void ClusterSim::BreakGpu() {
+  if (workers_.empty()) return;
+  const WorkerPtr worker = Pick(workers_);
+  const int gpus = plan_.workers[worker->slot].gpus_size();
+  if (gpus == 0) return;
+  const auto gpu = static_cast<uint32_t>(prng_.Below(static_cast<uint64_t>(gpus)));
+  Reach(worker, [this, worker, gpu] {
+    if (worker->dead || !worker->broken_gpus.insert(gpu).second) return;
+    Step(worker, worker::GpuFailed{gpu, "it is broken"}, "GPU failed");
+  });
 }
 
 // Quotas as wide as those of the plan, weights, and a quota that nothing fits under, for a while.
