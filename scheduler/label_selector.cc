@@ -12,6 +12,19 @@
 #include "scheduler/selector_text.h"
 
 namespace muster::sched {
+
+std::string Alternatives(const std::vector<std::string>& values) {
+  std::string text;
+  for (size_t i = 0; i < values.size(); ++i) {
+    absl::StrAppend(&text,
+                    i == 0                  ? ""
+                    : i + 1 < values.size() ? ", "
+                                            : " or ",
+                    values[i].empty() ? "\"\"" : values[i]);
+  }
+  return text;
+}
+
 namespace {
 
 bool Contains(const std::vector<std::string>& sorted, const std::string& value) {
@@ -112,12 +125,6 @@ std::optional<LabelRequirement> Reduce(Gathered all) {
 auto Tie(const LabelRequirement& r) {
   return std::tie(r.key, r.must_be_missing, r.must_exist, r.in, r.not_in, r.greater_than,
                   r.less_than);
-}
-
-// "a", "a or b", "a, b or c"
-std::string Alternatives(const std::vector<std::string>& values) {
-  if (values.size() == 1) return values[0].empty() ? "\"\"" : values[0];
-  return absl::StrCat(absl::StrJoin(values.begin(), values.end() - 1, ", "), " or ", values.back());
 }
 
 std::string Wanted(const LabelRequirement& r) {

@@ -53,6 +53,9 @@ struct LabelRequirement {
   }
 };
 
+// "a", "a or b", "a, b or c", and "" for an empty one. REQUIRES: there are some.
+std::string Alternatives(const std::vector<std::string>& values);
+
 class LabelSelector {
  public:
   static constexpr int kKeysMax = 64;

@@ -2,7 +2,7 @@
 // scheduler_decide.cc places and opens choices, scheduler_share.cc says whose turn it is,
 // scheduler_quotas.cc keeps quotas, scheduler_taking.cc takes leases for others, scheduler_plan.cc
 // is backfill by reservations, scheduler_report.cc explains and checks, scheduler_snapshot.cc takes
-// all of it out and in again.
+// all of it out and scheduler_load.cc in again. The others are named where their functions are.
 #pragma once
 
 #include <memory>
@@ -85,11 +85,17 @@ class Scheduler::Impl {
 
   // scheduler_snapshot.cc
   Snapshot TakeSnapshot() const;
+
+  // scheduler_load.cc
   absl::Status Load(const Snapshot& snapshot, std::vector<Action>& actions);  // REQUIRES: new.
 
  private:
   void CheckGroups() const;
   std::vector<ChoiceExplanation> ChoicesOf(const Request& request) const;
+
+  // --- A snapshot's parts ---
+  absl::Status LoadDemand(const Snapshot& snapshot);
+  absl::Status LoadNode(const SnapshotNode& from);
   absl::Status LoadClasses(const Snapshot& snapshot);
   absl::Status LoadRequest(const SnapshotRequest& from);
   absl::Status LoadHold(const SnapshotHold& from);
@@ -97,6 +103,8 @@ class Scheduler::Impl {
   absl::Status LoadReservation(const SnapshotReservation& from);
   absl::Status LoadInside(Request& request, int number, Node& node);
   absl::Status LoadBundle(const SnapshotBundle& from, Request& request, int number);
+  absl::Status LoadLeaving(const SnapshotLeaving& from);
+  absl::Status CheckOvercommitted() const;
 
   void On(const NodeJoined& event);
   void On(const NodeChanged& event);
@@ -116,10 +124,6 @@ class Scheduler::Impl {
   // --- Time ---
   bool InGrace() const { return now_ < grace_end_; }
   void OpenDueChoices();
-  void GiveUpAdoptions() {  // That are due.
-    if (!adoptions_.empty() && adoptions_.begin()->first <= now_) GiveUpDueAdoptions();
-  }
-  void GiveUpDueAdoptions();
 
   // --- Deciding ---
   void Settle() {  // Until nothing more can be placed, opened or said.
@@ -193,6 +197,9 @@ class Scheduler::Impl {
   void ReserveStart(Timeline& plan, const Request& request);
   absl::Time ExpectedEnd(const Request& request, LeaseId lease) const;
   void AddEnds(Timeline& plan) const;
+  // Each running bundle that takes from its node, and when it is expected to end.
+  template <typename Visit>
+  void ForEachEnd(Visit&& visit) const;  // visit(node, bundle, end)
   absl::Time NextLate() const {
     return PlansAhead() && waiting_ > 1 ? NextLateLease() : absl::InfiniteFuture();
   }
@@ -273,7 +280,8 @@ class Scheduler::Impl {
   void KeepClass(SchedulingClass& of);
   void LeaveClass(SchedulingClass& of);
   void CheckReturns() const;
-  // --- Placement groups, strategies and what runs inside groups (placement_groups.cc) ---
+  // --- Placement groups, strategies and what runs inside groups (placement_groups.cc,
+  // inside_groups.cc) ---
   struct BundleRoom {  // What is left of a bundle that requests were placed in.
     Capacity left;
     absl::btree_set<LeaseId> children{};
@@ -374,9 +382,15 @@ class Scheduler::Impl {
   void SayGrant(const Request& request);
   void EndBundle(Request& request, int bundle);
   void ForgetIfEnded(Request& request);
+
+  // --- What was there before (adoption.cc) ---
   void Adopt(const HeldLease& held, Node& node);
   void WaitForMissing(Request& request);
   void StopWaitingForMissing(Request& request);
+  void GiveUpAdoptions() {  // That are due.
+    if (!adoptions_.empty() && adoptions_.begin()->first <= now_) GiveUpDueAdoptions();
+  }
+  void GiveUpDueAdoptions();
 
   // --- Indexes ---
   void Reindex(SchedulingClass& of);

@@ -22,17 +22,23 @@ absl::Time Scheduler::Impl::ExpectedEnd(const Request& request, LeaseId lease) c
   return told != nullptr && told->notice.deadline ? std::min(end, *told->notice.deadline) : end;
 }
 
-void Scheduler::Impl::AddEnds(Timeline& plan) const {
+template <typename Visit>
+void Scheduler::Impl::ForEachEnd(Visit&& visit) const {
   for (const Node* node : cluster_.nodes()) {
     for (const LeaseId& lease : node->leases) {
       const Request& request = *Find(lease.first);
       const Bundle& bundle = request.bundles[lease.second];
-      if (bundle.inside >= 0) continue;  // What it holds is its group's.
-      Resources held = bundle.placement.resources;
-      if (bundle.blocked) held.cpus = 0;  // Lent out already.
-      plan.AddEnd(node->id, held, ExpectedEnd(request, lease));
+      if (bundle.inside < 0) visit(*node, bundle, ExpectedEnd(request, lease));
     }
   }
+}
+
+void Scheduler::Impl::AddEnds(Timeline& plan) const {
+  ForEachEnd([&](const Node& node, const Bundle& bundle, absl::Time end) {
+    Resources held = bundle.placement.resources;
+    if (bundle.blocked) held.cpus = 0;  // Lent out already.
+    plan.AddEnd(node.id, held, end);
+  });
   plan.Ready();
 }
 
@@ -40,14 +46,9 @@ void Scheduler::Impl::AddEnds(Timeline& plan) const {
 // anybody.
 absl::Time Scheduler::Impl::NextLateLease() const {
   absl::Time first = absl::InfiniteFuture();
-  for (const Node* node : cluster_.nodes()) {
-    for (const LeaseId& lease : node->leases) {
-      const Request& request = *Find(lease.first);
-      if (request.bundles[lease.second].inside >= 0) continue;
-      const absl::Time end = ExpectedEnd(request, lease);
-      if (end >= now_) first = std::min(first, end + absl::Nanoseconds(1));
-    }
-  }
+  ForEachEnd([&](const Node&, const Bundle&, absl::Time end) {
+    if (end >= now_) first = std::min(first, end + absl::Nanoseconds(1));
+  });
   return first;
 }
 
