@@ -203,8 +203,8 @@ void CapacityIndex::CheckInvariants(const std::vector<Node*>& nodes) const {
     MUSTER_CHECK(key == node->free.key());
     const auto bucket = by_free_.From(key);
     MUSTER_CHECK(bucket != by_free_.all().end());
-    MUSTER_CHECK(bucket->key == key);
-    MUSTER_CHECK(bucket->rows->Contains(node->row));
+    MUSTER_CHECK(bucket->first == key);
+    MUSTER_CHECK(bucket->second->Contains(node->row));
     MUSTER_CHECK(node->shape->rows.Contains(node->row));
     MUSTER_CHECK(shares >= node->filed_shares.size());
     shares -= node->filed_shares.size();
@@ -213,8 +213,8 @@ void CapacityIndex::CheckInvariants(const std::vector<Node*>& nodes) const {
       if (left == 0 || left == Amount::kUnit) continue;
       const auto of_share = by_share_.From({.left = left, .node = key});
       MUSTER_CHECK(of_share != by_share_.all().end());
-      MUSTER_CHECK(of_share->key.left == left);
-      MUSTER_CHECK(of_share->rows->Contains(node->row));
+      MUSTER_CHECK(of_share->first.left == left);
+      MUSTER_CHECK(of_share->second->Contains(node->row));
     }
   }
   MUSTER_CHECK(shares == 0);

@@ -31,50 +31,39 @@ namespace muster::sched {
 template <typename Key>
 class Buckets {
  public:
-  struct Entry {
-    Key key;
-    std::unique_ptr<RowSet> rows;
-  };
+  using Map = absl::btree_map<Key, std::unique_ptr<RowSet>>;
 
   void Add(const Key& key, Row row) {
-    auto place = First(key);
-    if (place == entries_.end() || !(place->key == key)) {
-      Entry entry{.key = key, .rows = nullptr};
+    std::unique_ptr<RowSet>& rows = sets_[key];
+    if (rows == nullptr) {
       if (spare_.empty()) {
-        entry.rows = std::make_unique<RowSet>();
+        rows = std::make_unique<RowSet>();
       } else {
-        entry.rows = std::move(spare_.back());
+        rows = std::move(spare_.back());
         spare_.pop_back();
       }
-      place = entries_.insert(place, std::move(entry));
     }
-    place->rows->Add(row);
+    rows->Add(row);
   }
 
   void Remove(const Key& key, Row row) {
-    const auto place = First(key);
-    place->rows->Remove(row);
-    if (!place->rows->empty()) return;
-    if (spare_.size() < kSparesMax) spare_.push_back(std::move(place->rows));
-    entries_.erase(place);
+    const auto place = sets_.find(key);
+    place->second->Remove(row);
+    if (!place->second->empty()) return;
+    if (spare_.size() < kSparesMax) spare_.push_back(std::move(place->second));
+    sets_.erase(place);
   }
 
-  void Clear() { entries_.clear(); }
+  void Clear() { sets_.clear(); }
 
   // The first whose key is not below `key`.
-  typename std::vector<Entry>::const_iterator From(const Key& key) const {
-    return std::lower_bound(entries_.begin(), entries_.end(), key, Below);
-  }
-  const std::vector<Entry>& all() const { return entries_; }
+  typename Map::const_iterator From(const Key& key) const { return sets_.lower_bound(key); }
+  const Map& all() const { return sets_; }
 
  private:
   static constexpr size_t kSparesMax = 64;
-  static bool Below(const Entry& entry, const Key& key) { return entry.key < key; }
-  typename std::vector<Entry>::iterator First(const Key& key) {
-    return std::lower_bound(entries_.begin(), entries_.end(), key, Below);
-  }
 
-  std::vector<Entry> entries_;
+  Map sets_;
   std::vector<std::unique_ptr<RowSet>> spare_;  // Empty.
 };
 
@@ -171,7 +160,8 @@ void CapacityIndex::WalkBuckets(const Resources& needs, Walk&& walk) const {
   if (needs.gpus > 0 && needs.gpus < Amount::kUnit) {
     const ShareKey first{.left = needs.gpus, .node = FreeKey::FirstWithGpus(0)};
     for (auto next = by_share_.From(first); next != by_share_.all().end(); ++next) {
-      if (next->key.node.MayHoldWithoutGpus(least) && !walk(*next->rows, next->key.left)) return;
+      if (next->first.node.MayHoldWithoutGpus(least) && !walk(*next->second, next->first.left))
+        return;
     }
   }
   // A share takes an empty device where none in use has room for it.
@@ -179,8 +169,8 @@ void CapacityIndex::WalkBuckets(const Resources& needs, Walk&& walk) const {
   auto next = whole > 0 ? by_free_.From(FreeKey::FirstWithGpus(whole * Amount::kUnit))
                         : by_free_.all().begin();
   for (; next != by_free_.all().end(); ++next) {
-    if (next->key.whole_gpus() < whole || !next->key.MayHoldWithoutGpus(least)) continue;
-    if (!walk(*next->rows, Amount::kUnit)) return;
+    if (next->first.whole_gpus() < whole || !next->first.MayHoldWithoutGpus(least)) continue;
+    if (!walk(*next->second, Amount::kUnit)) return;
   }
 }
 

@@ -1,5 +1,6 @@
 // What Packing compares, and how it finds the best; packing.cc keeps what it looks at.
 #include <algorithm>
+#include <array>
 #include <iterator>
 
 #include "scheduler/lowest_id.h"
@@ -19,11 +20,22 @@ constexpr int kSigmoid[] = {0,    40,   80,   120,  160,  200,  241,  281,  322,
                             1386, 1450, 1516, 1585, 1658, 1734, 1815, 1900, 1992, 2090,
                             2197, 2313, 2442, 2586, 2751, 2944, 3178, 3476, 3891, 4595};
 
+// [by]: how many of kSigmoid but the first are below it.
+constexpr auto kSigmoidSteps = [] {
+  std::array<int8_t, 4597> steps{};
+  size_t above = 1;
+  for (size_t by = 0; by < steps.size(); ++by) {
+    while (above < std::size(kSigmoid) && kSigmoid[above] < static_cast<int>(by)) ++above;
+    steps[by] = static_cast<int8_t>(above - 1);
+  }
+  return steps;
+}();
+static_assert(kSigmoidSteps.back() == std::size(kSigmoid) - 1);
+
 // 100 / (1 + e^more), cut to a whole number; `more` in 1/1000.
 int Sigmoid(int64_t more) {
-  const int64_t by = more < 0 ? -more : more;
-  const auto above = std::lower_bound(std::begin(kSigmoid) + 1, std::end(kSigmoid), by);
-  const int steps = static_cast<int>(above - std::begin(kSigmoid)) - 1;
+  const auto by = static_cast<uint64_t>(more < 0 ? -more : more);
+  const int steps = kSigmoidSteps[std::min<uint64_t>(by, kSigmoidSteps.size() - 1)];
   return more <= 0 ? 50 + steps : 49 - steps;
 }
 
@@ -70,18 +82,18 @@ int Packing::ScoreOf(const Needs& needs, const PackState& state, int64_t waste) 
   if (needs.gpus >= Amount::kUnit) {
     whole -= needs.gpus / Amount::kUnit;
   } else {
-    const auto device = std::lower_bound(left.begin(), left.end(), needs.gpus);
-    int64_t stays = -needs.gpus;
+    auto device = std::lower_bound(left.begin(), left.end(), needs.gpus);
     if (device == left.end()) {
-      stays += Amount::kUnit;
       --whole;
-    } else {
-      stays += *device;
-      left.erase(device);
+      left.push_back(uint16_t{Amount::kUnit});
+      device = left.end() - 1;
     }
-    if (stays > 0) {
-      const uint16_t share = static_cast<uint16_t>(stays);
-      left.insert(std::lower_bound(left.begin(), left.end(), share), share);
+    const auto stays = static_cast<uint16_t>(*device - needs.gpus);
+    if (stays == 0) {
+      left.erase(device);
+    } else {  // Moved to its place among those that have less.
+      for (; device != left.begin() && *(device - 1) > stays; --device) *device = *(device - 1);
+      *device = stays;
     }
   }
   const int64_t after = typical_.Waste(
