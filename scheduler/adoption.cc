@@ -28,7 +28,6 @@ void Scheduler::Impl::Adopt(const HeldLease& held, Node& node) {
     if (!AdoptInside(held, node, inside)) return;
   } else {
     if (!node.free.TakeHeld(held.placement.resources, held.placement.devices)) return;
-    cluster_.topology().Update(node);
   }
 
   if (request == nullptr) {
@@ -51,11 +50,12 @@ void Scheduler::Impl::Adopt(const HeldLease& held, Node& node) {
             .inside = inside,
             .placement = held.placement};
   bundle.placement.node = node.id;
-  node.leases.emplace(request->id, held.bundle);
   if (inside >= 0) {
+    node.leases.emplace(request->id, held.bundle);
     rooms_.at({spec.inside->group, inside}).children.emplace(request->id, held.bundle);
+  } else {
+    BeginBundle(*request, held.bundle, node);
   }
-  if (inside < 0) Charge(*request, bundle, +1);
   AwaitReturn(*request);
   if (request->awaits_missing() && !request->Has(Bundle::State::kMissing)) {
     StopWaitingForMissing(*request);

@@ -61,16 +61,11 @@ bool Scheduler::Impl::FindShaped(const SchedulingClass& of, int open) const {
 
 void Scheduler::Impl::PlaceAt(Request& request, int number, const Room& room) {
   const Resources& needs = ChoiceOf(request.of->spec, request.shape, number, room.choice).resources;
-  Bundle& bundle = request.bundles[number];
-  bundle.state = Bundle::State::kRunning;
-  bundle.placement = {.node = room.node->id,
-                      .choice = room.choice,
-                      .resources = needs,
-                      .devices = room.node->free.Take(needs)};
-  bundle.on = room.node;
-  room.node->leases.emplace(request.id, number);
-  Charge(request, bundle, +1);
-  cluster_.topology().Update(*room.node);
+  request.bundles[number].placement = {.node = room.node->id,
+                                       .choice = room.choice,
+                                       .resources = needs,
+                                       .devices = room.node->free.Take(needs)};
+  BeginBundle(request, number, *room.node);
 }
 
 // Whether a node that grew could hold one of the bundles: else a blocked class stays blocked.

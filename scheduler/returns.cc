@@ -99,15 +99,7 @@ bool Scheduler::Impl::TakeBundles(Request& request) {
     if (taken && decisions_.surveys()) SurveyBefore(of, *room);
     if (taken) PlaceBundle(request, *room);
   } else {
-    ClosedNodes closed;
-    for (int choice = 0; choice < request.open && !quotas_.empty(); ++choice) {
-      CloseByQuota(of, choice, closed);
-    }
-    if (!of.spec.avoid.empty()) {
-      const ClosedNodes avoided(AvoidedNodes(cluster_, of.spec));
-      taken = TakeGroup(of, request);
-    }
-    taken = taken || ((of.spec.avoid.empty() || !Avoids(request)) && TakeGroup(of, request));
+    taken = TakeGroup(of, request);
   }
   of.blocked = blocked;
   return taken;
@@ -137,9 +129,7 @@ void Scheduler::Impl::ReturnOne(Request& request) {
     Node& node = *cluster_.FindNode(placement.node);
     const bool back = node.free.TakeHeld(placement.resources, placement.devices);
     MUSTER_CHECK(back);
-    node.leases.emplace(request.id, static_cast<int>(i));
-    Charge(request, own[i], +1);
-    cluster_.topology().Update(node);
+    BeginBundle(request, static_cast<int>(i), node);
   }
   std::tie(quota_used_, quota_freed_) = quotas;
   if (!found) return;
@@ -203,20 +193,16 @@ bool Scheduler::Impl::PlaceKept(Request& request, RequestId instead_of) {
 // On the very devices that were kept.
 void Scheduler::Impl::PlaceKept(Request& request, const HoldPart& part) {
   const int number = static_cast<int>(request.bundles.size());
-  Bundle& bundle = request.bundles.emplace_back();
-  bundle.state = Bundle::State::kRunning;
-  bundle.placement = {.node = part.node->id,
-                      .choice = part.choice,
-                      .resources = part.needs,
-                      .devices = part.devices};
-  std::sort(bundle.placement.devices.begin(), bundle.placement.devices.end(),
+  Placement& placement = request.bundles.emplace_back().placement;
+  placement = {.node = part.node->id,
+               .choice = part.choice,
+               .resources = part.needs,
+               .devices = part.devices};
+  std::sort(placement.devices.begin(), placement.devices.end(),
             [](GpuShare a, GpuShare b) { return a.device < b.device; });
-  const bool room = part.node->free.TakeHeld(part.needs, bundle.placement.devices);
+  const bool room = part.node->free.TakeHeld(part.needs, placement.devices);
   MUSTER_CHECK(room);
-  bundle.on = part.node;
-  part.node->leases.emplace(request.id, number);
-  Charge(request, bundle, +1);
-  cluster_.topology().Update(*part.node);
+  BeginBundle(request, number, *part.node);
 }
 
 // Who has given nothing back yet may stay, and may be told another time.

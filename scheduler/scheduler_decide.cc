@@ -191,18 +191,26 @@ bool Scheduler::Impl::Avoids(const Request& request) const {
 }
 
 bool Scheduler::Impl::PlaceGroup(SchedulingClass& of, Request& head) {
-  ClosedNodes closed;
-  if (!quotas_.empty()) {
-    for (int choice = 0; choice < head.open; ++choice) CloseByQuota(of, choice, closed);
-  }
   if (of.blocked && !FindRoom(of, head.open, grown_)) return false;
   of.blocked = false;  // Its other bundles may go anywhere.
+  if (!TakeGroup(of, head)) return false;
+  Dequeue(head);
+  Granted(head);
+  return true;
+}
+
+// By quotas and what it avoids; the nodes that others have set aside are shown or not already.
+bool Scheduler::Impl::TakeGroup(const SchedulingClass& of, Request& request) {
+  ClosedNodes closed;
+  for (int choice = 0; choice < request.open && !quotas_.empty(); ++choice) {
+    CloseByQuota(of, choice, closed);
+  }
   if (!of.spec.avoid.empty()) {
     const ClosedNodes avoided(AvoidedNodes(cluster_, of.spec));
-    if (PlaceVisibleGroup(of, head)) return true;
-    if (Avoids(head)) return false;
+    if (TakeVisibleGroup(of, request)) return true;
+    if (Avoids(request)) return false;
   }
-  return PlaceVisibleGroup(of, head);
+  return TakeVisibleGroup(of, request);
 }
 
 // The nodes that a request may be placed on, the one it wants first.
@@ -218,14 +226,7 @@ std::vector<Node*> Scheduler::Impl::NodesFor(const RequestSpec& spec) const {
   return nodes;
 }
 
-bool Scheduler::Impl::PlaceVisibleGroup(SchedulingClass& of, Request& head) {
-  if (!TakeGroup(of, head)) return false;
-  Dequeue(head);
-  Granted(head);
-  return true;
-}
-
-bool Scheduler::Impl::TakeGroup(const SchedulingClass& of, Request& head) {
+bool Scheduler::Impl::TakeVisibleGroup(const SchedulingClass& of, Request& head) {
   const std::vector<Node*> nodes = NodesFor(of.spec);
   if (!HasRoomForAll(of, head.open, nodes)) return false;
   const size_t bundles = static_cast<size_t>(of.spec.bundles);
@@ -263,17 +264,22 @@ void Scheduler::Impl::PlaceBundle(Request& request, const Room& room, bool dense
   const bool spread =
       !dense && cluster_.packing().PolicyOf(*request.of, needs) == PlacementPolicy::kSpread;
   const DeviceOrder order = spread ? DeviceOrder::kEmptiest : DeviceOrder::kFullest;
-  Bundle& bundle = request.bundles.emplace_back();
+  Placement& placement = request.bundles.emplace_back().placement;
+  placement.node = room.node->id;
+  placement.choice = room.choice;
+  placement.resources = needs;
+  placement.devices = room.node->free.Take(needs, order);
+  BeginBundle(request, number, *room.node);
+}
+
+void Scheduler::Impl::BeginBundle(Request& request, int number, Node& node) {
+  Bundle& bundle = request.bundles[number];
   bundle.state = Bundle::State::kRunning;
-  bundle.placement.node = room.node->id;
-  bundle.placement.choice = room.choice;
-  bundle.placement.resources = needs;
-  bundle.placement.devices = room.node->free.Take(needs, order);
-  bundle.on = room.node;
-  if (number == 0) request.first_on = room.node;
-  room.node->leases.emplace(request.id, number);
+  bundle.on = &node;
+  if (number == 0) request.first_on = &node;
+  node.leases.emplace(request.id, number);
   Charge(request, bundle, +1);
-  cluster_.topology().Update(*room.node);
+  cluster_.topology().Update(node);
 }
 
 void Scheduler::Impl::TakeBackBundles(Request& request) {

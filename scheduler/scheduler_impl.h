@@ -161,13 +161,15 @@ class Scheduler::Impl {
   bool PlaceOne(SchedulingClass& of, Request& head);
   void PlaceFound(Request& request, const Room& room);
   bool PlaceGroup(SchedulingClass& of, Request& head);
-  bool PlaceVisibleGroup(SchedulingClass& of, Request& head);
-  bool TakeGroup(const SchedulingClass& of, Request& request);  // All its bundles, or none.
+  bool TakeGroup(const SchedulingClass& of, Request& request);         // All its bundles, or none.
+  bool TakeVisibleGroup(const SchedulingClass& of, Request& request);  // On nodes not closed to it.
   std::optional<Room> FindRoomFor(const SchedulingClass& of, const Request& head);
   std::optional<Room> FindOpenRoom(const SchedulingClass& of, int first, int open) const;
   std::vector<Node*> NodesFor(const RequestSpec& spec) const;
   bool Avoids(const Request& request) const;  // The nodes that it avoids are out of question yet.
   void PlaceBundle(Request& request, const Room& room, bool dense = false);
+  // Once what it holds is taken from the node.
+  void BeginBundle(Request& request, int number, Node& node);
   void TakeBackBundles(Request& request);
   bool OpenByFindings();
   std::vector<SchedulingClass*> ClassesToLookAt();  // Among those that wait.
