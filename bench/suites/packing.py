@@ -20,7 +20,7 @@ from harness.record import Record
 POLICIES = ["pack", "best-fit", "spread", "first-fit"]
 DEMANDS = [90, 100, 130]
 PEER = "FGD"  # Of the published ones, the best.
-COLORS = ["#c1121f", "#1d70b8", "#2a9d4b", "#8d5bb0", "#b0772a", "#4a4a4a", "#1aa6a6", "#d26aa8"]
+COLORS = ["#c1121f", "#1d70b8", "#2a9d4b", "#8d5bb0", "#b0772a", "#4a4a4a", "#1aa6a6", "#d26aa8", "#9a9a00", "#000000"]
 
 
 def run(context: Context) -> list[Record]:
@@ -111,8 +111,8 @@ def records(report: dict, published: dict[str, dict[int, float]]) -> list[Record
 
 # --- The plot ---
 
-WIDTH, HEIGHT = 760, 460
-LEFT, RIGHT, TOP, BOTTOM = 60, 190, 40, 50
+WIDTH, HEIGHT = 800, 460
+LEFT, RIGHT, TOP, BOTTOM = 60, 230, 40, 50
 
 
 def svg(name: str, reports: list[dict], published: dict[str, dict[int, float]]) -> str:
