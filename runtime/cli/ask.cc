@@ -11,6 +11,20 @@
 #include "runtime/wire/protocol.h"
 
 namespace muster::cli {
+namespace {
+
+// ask(HeadClient) gives absl::StatusOr<Reply>. The exit code.
+template <typename Reply, typename Ask>
+int AskHead(const Arguments& arguments, const std::string& address, Reply& reply, Ask&& ask) {
+  const absl::StatusOr<HostPort> head = HeadAddress(address);
+  if (!head.ok()) return arguments.Wrong(head.status().message());
+  absl::StatusOr<Reply> answer = ask(HeadClient(ToText(*head)));
+  if (!answer.ok()) return NoAnswer(answer.status());
+  reply = *std::move(answer);
+  return kDone;
+}
+
+}  // namespace
 
 void AddAddress(Arguments& arguments, std::string* address) {
   arguments.Text("--address", "HOST:PORT",
@@ -37,16 +51,16 @@ int NoAnswer(const absl::Status& status) {
 int AskForNode(const Arguments& arguments, const std::string& address,
                v1::ControlNodeRequest request, bool json,
                const std::function<std::string(const v1::NodeStatus& after)>& said) {
-  const absl::StatusOr<HostPort> head = HeadAddress(address);
-  if (!head.ok()) return arguments.Wrong(head.status().message());
-  const absl::StatusOr<v1::ControlNodeReply> reply =
-      HeadClient(ToText(*head)).ControlNode(std::move(request), kTryFor);
-  if (!reply.ok()) return NoAnswer(reply.status());
-  if (const absl::Status done = FromProto(reply->status()); !done.ok()) return Failed(done);
+  v1::ControlNodeReply reply;
+  const int code = AskHead(arguments, address, reply, [&](HeadClient head) {
+    return head.ControlNode(std::move(request), kTryFor);
+  });
+  if (code != kDone) return code;
+  if (const absl::Status done = FromProto(reply.status()); !done.ok()) return Failed(done);
   if (json) {
-    printf("%s", NodeJson(reply->node()).c_str());
+    printf("%s", NodeJson(reply.node()).c_str());
   } else {
-    printf("%s\n", Printable(said(reply->node())).c_str());
+    printf("%s\n", Printable(said(reply.node())).c_str());
   }
   return kDone;
 }
@@ -54,25 +68,24 @@ int AskForNode(const Arguments& arguments, const std::string& address,
 int AskForSharing(const Arguments& arguments, const std::string& address,
                   v1::SetSharingRequest request,
                   const std::function<std::string(const v1::SetSharingReply& reply)>& said) {
-  const absl::StatusOr<HostPort> head = HeadAddress(address);
-  if (!head.ok()) return arguments.Wrong(head.status().message());
-  const absl::StatusOr<v1::SetSharingReply> reply =
-      HeadClient(ToText(*head)).SetSharing(std::move(request), kTryFor);
-  if (!reply.ok()) return NoAnswer(reply.status());
-  if (const absl::Status done = FromProto(reply->status()); !done.ok()) return Failed(done);
-  printf("%s", Printable(said(*reply)).c_str());
-  if (reply->keepers() == 0) {
+  v1::SetSharingReply reply;
+  const int code = AskHead(arguments, address, reply, [&](HeadClient head) {
+    return head.SetSharing(std::move(request), kTryFor);
+  });
+  if (code != kDone) return code;
+  if (const absl::Status done = FromProto(reply.status()); !done.ok()) return Failed(done);
+  printf("%s", Printable(said(reply)).c_str());
+  if (reply.keepers() == 0) {
     fprintf(stderr, "no worker is there to keep it: a head that restarts now forgets it\n");
   }
   return kDone;
 }
 
 Asked AskForStatus(const Arguments& arguments, const std::string& address) {
-  const absl::StatusOr<HostPort> head = HeadAddress(address);
-  if (!head.ok()) return {arguments.Wrong(head.status().message()), {}};
-  absl::StatusOr<v1::StatusReply> reply = HeadClient(ToText(*head)).GetStatus(kTryFor);
-  if (!reply.ok()) return {NoAnswer(reply.status()), {}};
-  return {kDone, *std::move(reply)};
+  Asked asked;
+  asked.code = AskHead(arguments, address, asked.status,
+                       [](HeadClient head) { return head.GetStatus(kTryFor); });
+  return asked;
 }
 
 }  // namespace muster::cli

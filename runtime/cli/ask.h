@@ -1,13 +1,16 @@
 // What the commands that ask a head have in common.
 #pragma once
 
+#include <cstdio>
 #include <functional>
 #include <string>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "muster/v1/cluster.pb.h"
 #include "runtime/cli/arguments.h"
+#include "runtime/cli/command.h"
 
 namespace muster::cli {
 
@@ -39,5 +42,23 @@ struct Asked {
   v1::StatusReply status;
 };
 Asked AskForStatus(const Arguments& arguments, const std::string& address);
+
+// Prints what print(StatusReply) makes of a status with nothing but those of its `rows`, as
+// &v1::StatusReply::mutable_quotas, that are called `name` (all where it is empty). Where there are
+// none of that name, `not_there` goes to stderr. The exit code.
+template <typename Row, typename Print>
+int ListRows(const Arguments& arguments, const std::string& address,
+             google::protobuf::RepeatedPtrField<Row>* (v1::StatusReply::*rows)(),
+             const std::string& name, const std::string& not_there, Print&& print) {
+  Asked asked = AskForStatus(arguments, address);
+  if (asked.code != kDone) return asked.code;
+  v1::StatusReply shown;
+  for (Row& row : *(asked.status.*rows)()) {
+    if (name.empty() || row.name() == name) *(shown.*rows)()->Add() = std::move(row);
+  }
+  if (!name.empty() && (shown.*rows)()->empty()) return Failed(absl::NotFoundError(not_there));
+  printf("%s", print(std::as_const(shown)).c_str());
+  return kDone;
+}
 
 }  // namespace muster::cli

@@ -1,4 +1,3 @@
-#include <cstdio>
 #include <optional>
 #include <utility>
 
@@ -17,21 +16,14 @@ namespace {
 
 int List(const Arguments& arguments, const std::string& address, const std::string& name,
          bool json) {
-  Asked asked = AskForStatus(arguments, address);
-  if (asked.code != kDone) return asked.code;
-  v1::StatusReply shown;
-  for (v1::TenantStatus& tenant : *asked.status.mutable_tenants()) {
-    if (name.empty() || tenant.name() == name) *shown.add_tenants() = std::move(tenant);
-  }
-  if (!name.empty() && shown.tenants().empty()) {
-    return Failed(absl::NotFoundError(
-        absl::StrCat("there is no tenant \"", name,
-                     "\": one is known while it has work, or a weight other than 1")));
-  }
-  printf("%s", json                      ? TenantsJson(shown).c_str()
-               : shown.tenants().empty() ? "no tenants but the default one\n"
-                                         : TenantsText(shown, StyleOfStdout()).c_str());
-  return kDone;
+  return ListRows(arguments, address, &v1::StatusReply::mutable_tenants, name,
+                  absl::StrCat("there is no tenant \"", name,
+                               "\": one is known while it has work, or a weight other than 1"),
+                  [json](const v1::StatusReply& shown) {
+                    if (json) return TenantsJson(shown);
+                    return shown.tenants().empty() ? "no tenants but the default one\n"
+                                                   : TenantsText(shown, StyleOfStdout());
+                  });
 }
 
 int Set(const Arguments& arguments, const std::string& address, const std::string& text,

@@ -1,4 +1,3 @@
-#include <cstdio>
 #include <optional>
 #include <utility>
 
@@ -17,20 +16,13 @@ namespace {
 
 int List(const Arguments& arguments, const std::string& address, const std::string& name,
          bool json) {
-  Asked asked = AskForStatus(arguments, address);
-  if (asked.code != kDone) return asked.code;
-  v1::StatusReply shown;
-  for (v1::QuotaStatus& quota : *asked.status.mutable_quotas()) {
-    if (name.empty() || quota.name() == name) *shown.add_quotas() = std::move(quota);
-  }
-  if (!name.empty() && shown.quotas().empty()) {
-    return Failed(absl::NotFoundError(
-        absl::StrCat("there is no quota \"", name, "\"; muster quota lists them")));
-  }
-  printf("%s", json                     ? QuotasJson(shown).c_str()
-               : shown.quotas().empty() ? "no quotas\n"
-                                        : QuotasText(shown, StyleOfStdout()).c_str());
-  return kDone;
+  return ListRows(arguments, address, &v1::StatusReply::mutable_quotas, name,
+                  absl::StrCat("there is no quota \"", name, "\"; muster quota lists them"),
+                  [json](const v1::StatusReply& shown) {
+                    if (json) return QuotasJson(shown);
+                    return shown.quotas().empty() ? "no quotas\n"
+                                                  : QuotasText(shown, StyleOfStdout());
+                  });
 }
 
 int Set(const Arguments& arguments, const std::string& address, const std::string& text,
