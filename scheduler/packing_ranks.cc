@@ -6,6 +6,7 @@
 #include "scheduler/lowest_id.h"
 #include "scheduler/node.h"
 #include "scheduler/packing.h"
+#include "scheduler/prefetch.h"
 #include "scheduler/scheduling_class.h"
 
 namespace muster::sched {
@@ -56,6 +57,22 @@ bool MayHold(const PackState& state, const FreeKey::Least& least) {
   if (!state.key.MayHoldWithoutGpus(least)) return false;
   if (least.gpus == 0 || state.key.whole_gpus() * Amount::kUnit >= least.gpus) return true;
   return least.gpus < Amount::kUnit && !state.left.empty() && state.left.back() >= least.gpus;
+}
+
+// Calls visit(PackBucket&) for the buckets from `first` on; they come from memory a few ahead of
+// it, with what is known of their score for the needs of that number.
+template <typename Visit>
+void ForEachBucket(const std::vector<std::pair<FreeKey, PackBucket*>>& buckets, size_t first,
+                   uint32_t number, Visit&& visit) {
+  constexpr size_t kAhead = 4;
+  for (size_t i = first; i < buckets.size(); ++i) {
+    if (i + kAhead < buckets.size()) {
+      const PackBucket* const soon = buckets[i + kAhead].second;
+      PrefetchLines(&soon->state, 2);
+      PrefetchLines(&soon->known[number % PackBucket::kKnown], 1);
+    }
+    visit(*buckets[i].second);
+  }
 }
 
 }  // namespace
@@ -277,7 +294,7 @@ void Packing::KeepUp(PlacementPolicy policy, const PackKind& kind, PackList& lis
     list.made_at = version_;
     list.seen = kind.new_states.size();
     ranked.clear();
-    for (const auto& [key, bucket] : kind.buckets) rank(*bucket);
+    ForEachBucket(kind.buckets, 0, number, rank);
     std::sort(ranked.begin(), ranked.end());
   } else if (list.seen < kind.new_states.size()) {
     for (; list.seen < kind.new_states.size(); ++list.seen) rank(*kind.new_states[list.seen]);
@@ -296,14 +313,15 @@ Row Packing::BestUnranked(const PackRanking& ranking, uint32_t number, const Nee
   const FreeKey first = needs.gpus > 0 ? FreeKey::FirstWithGpus(needs.gpus) : FreeKey();
   for (const PackKind* kind : ranking.kinds) {
     const auto& walk = kind->buckets;
-    auto next = std::lower_bound(walk.begin(), walk.end(), first,
-                                 [](const auto& entry, FreeKey key) { return entry.first < key; });
-    for (; next != walk.end(); ++next) {
-      PackBucket& bucket = *next->second;
-      if (bucket.rows.empty() || !MayHold(bucket.state, least)) continue;
+    const auto from =
+        std::lower_bound(walk.begin(), walk.end(), first,
+                         [](const auto& entry, FreeKey key) { return entry.first < key; });
+    const auto consider = [&](PackBucket& bucket) {
+      if (bucket.rows.empty() || !MayHold(bucket.state, least)) return;
       candidates_.push_back(
           {.rank = RankIn(ranking.policy, number, needs, bucket), .bucket = &bucket});
-    }
+    };
+    ForEachBucket(walk, static_cast<size_t>(from - walk.begin()), number, consider);
   }
   // The first few by looking for the least; where these hold no node that will do, in order.
   constexpr size_t kFew = 4;
