@@ -4,9 +4,10 @@
 //
 // Invariants: nodes, classes and requests are in order of id, id and arrival. What follows from the
 //   rest is not in it: what is free, what matches, queues, timers, what is feasible.
-// To add state to the scheduler: a member here, a line in each of TakeSnapshot() and Load()
-//   (scheduler_snapshot.cc), and one in runtime/snapshot/fields.h. The golden scripts are also run
-//   through a snapshot after each statement, and differ where one of these is forgotten.
+// To add state to the scheduler: a member here, a line in each of TakeSnapshot()
+//   (scheduler_snapshot.cc) and Load() (scheduler_load.cc), and one in runtime/snapshot/fields.h.
+//   The golden scripts are also run through a snapshot after each statement, and differ where one
+//   of these is forgotten.
 #pragma once
 
 #include <cstdint>
