@@ -1,11 +1,9 @@
 #include <cstdio>
 
-#include "runtime/cli/address.h"
 #include "runtime/cli/ask.h"
 #include "runtime/cli/command.h"
 #include "runtime/cli/json_text.h"
 #include "runtime/cli/status_text.h"
-#include "runtime/wire/head_link.h"
 
 namespace muster::cli {
 
@@ -18,12 +16,10 @@ int RunNodes(const std::vector<std::string>& given) {
   AddAddress(arguments, &address_text);
   AddJson(arguments, &json);
   if (const std::optional<int> over = arguments.Parse(given)) return *over;
-  const absl::StatusOr<HostPort> address = HeadAddress(address_text);
-  if (!address.ok()) return arguments.Wrong(address.status().message());
 
-  const absl::StatusOr<v1::StatusReply> reply = HeadClient(ToText(*address)).GetStatus(kTryFor);
-  if (!reply.ok()) return NoAnswer(reply.status());
-  printf("%s", json ? NodesJson(*reply).c_str() : NodesText(*reply, StyleOfStdout()).c_str());
+  const auto [code, status] = AskForStatus(arguments, address_text);
+  if (code != kDone) return code;
+  printf("%s", json ? NodesJson(status).c_str() : NodesText(status, StyleOfStdout()).c_str());
   return kDone;
 }
 

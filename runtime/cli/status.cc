@@ -49,17 +49,19 @@ int RunStatus(const std::vector<std::string>& given) {
   arguments.OptionalPositional("FILE", "with --snapshot: where to write it (default: stdout)",
                                &file);
   if (const std::optional<int> over = arguments.Parse(given)) return *over;
-  const absl::StatusOr<HostPort> address = HeadAddress(address_text);
-  if (!address.ok()) return arguments.Wrong(address.status().message());
-  if (!snapshot && !file.empty()) {
+  if (snapshot) {
+    const absl::StatusOr<HostPort> address = HeadAddress(address_text);
+    if (!address.ok()) return arguments.Wrong(address.status().message());
+    return WriteSnapshot(ToText(*address), file);
+  }
+  if (!file.empty()) {
     return arguments.Wrong(
         absl::StrCat("what is \"", Printable(file), "\"? See muster status --help"));
   }
-  if (snapshot) return WriteSnapshot(ToText(*address), file);
 
-  const absl::StatusOr<v1::StatusReply> reply = HeadClient(ToText(*address)).GetStatus(kTryFor);
-  if (!reply.ok()) return NoAnswer(reply.status());
-  printf("%s", json ? StatusJson(*reply).c_str() : StatusText(*reply, StyleOfStdout()).c_str());
+  const auto [code, status] = AskForStatus(arguments, address_text);
+  if (code != kDone) return code;
+  printf("%s", json ? StatusJson(status).c_str() : StatusText(status, StyleOfStdout()).c_str());
   return kDone;
 }
 
