@@ -14,14 +14,12 @@
 namespace muster::sched {
 
 std::string Alternatives(const std::vector<std::string>& values) {
-  std::string text;
-  for (size_t i = 0; i < values.size(); ++i) {
-    absl::StrAppend(&text,
-                    i == 0                  ? ""
-                    : i + 1 < values.size() ? ", "
-                                            : " or ",
-                    values[i].empty() ? "\"\"" : values[i]);
-  }
+  const auto append = [](std::string* text, const std::string& value) {
+    absl::StrAppend(text, value.empty() ? "\"\"" : value);
+  };
+  std::string text = absl::StrJoin(values.begin(), values.end() - 1, ", ", append);
+  if (values.size() > 1) text += " or ";
+  append(&text, values.back());
   return text;
 }
 

@@ -142,7 +142,7 @@ PackState Packing::StateOf(const Node& node) const {
   return state;
 }
 
-void Packing::FileAllChanged() const {
+void Packing::FileAnew() const {
   for (Node* node : changed_) {
     node->repack = false;
     const PackState state = StateOf(*node);

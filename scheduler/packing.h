@@ -166,7 +166,7 @@ class Packing {
   void Clear();               // Before all nodes are given other rows.
   void Changed(Node* node);   // Its `free`, for the first time since it was filed.
   void FileChanged() const {  // So that the next search need not.
-    if (!changed_.empty()) FileAllChanged();
+    if (!changed_.empty()) FileAnew();
   }
 
   // Once filed: the rows that hold more than before.
@@ -226,7 +226,7 @@ class Packing {
   static Needs NeedsOf(const Resources& needs) {
     return {.gpus = needs.gpus, .cpus = needs.cpus, .memory_bytes = needs.memory_bytes};
   }
-  void FileAllChanged() const;
+  void FileAnew() const;
   void File(const Node& node, const PackState& state) const;
   PackBucket* BucketOf(const PackState& state) const;
   void Unfile(const Node& node) const;

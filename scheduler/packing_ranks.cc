@@ -23,7 +23,7 @@ constexpr int kSigmoid[] = {0,    40,   80,   120,  160,  200,  241,  281,  322,
 
 // [by]: how many of kSigmoid but the first are below it.
 constexpr auto kSigmoidSteps = [] {
-  std::array<int8_t, 4597> steps{};
+  std::array<int8_t, kSigmoid[std::size(kSigmoid) - 1] + 2> steps{};
   size_t above = 1;
   for (size_t by = 0; by < steps.size(); ++by) {
     while (above < std::size(kSigmoid) && kSigmoid[above] < static_cast<int>(by)) ++above;
